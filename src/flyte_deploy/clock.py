@@ -1,0 +1,34 @@
+"""The steps of a run, as they begin and end."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from flyte_deploy.model import Progress, Step
+
+Listen = Callable[[Progress], None]
+
+
+class Clock:
+    """Times the steps of one run and says when each begins."""
+
+    def __init__(self, listen: Listen) -> None:
+        self.listen = listen
+        self._steps: list[Step] = []
+
+    @contextmanager
+    def step(self, name: str, text: str) -> Iterator[None]:
+        """A step of the pipeline: `name` is the one of the list in the design, `text` what a person reads."""
+        self.listen(Progress("step", text, data={"name": name}))
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self._steps.append(Step(name, time.perf_counter() - started))
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """The steps that have ended."""
+        return tuple(self._steps)

@@ -1,0 +1,349 @@
+"""The parent's side of the collector: start it, read its answer, and turn what went wrong into words."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from flyte_deploy.collector.inside import PROTOCOL
+from flyte_deploy.collector.message import Answer, Collected, Failure, Line, LoadFailure
+from flyte_deploy.collector.process import IsolatedProcess, ended
+from flyte_deploy.errors import DeployError
+from flyte_deploy.model import Environment, Progress
+
+BOOT = """\
+import importlib.util, sys
+folder, *rest = sys.argv[1:]
+sys.argv = ["flyte"]
+sys.path[:] = [entry for entry in sys.path if entry]
+spec = importlib.util.spec_from_file_location(
+    "_flyte_deploy_collector", folder + "/__init__.py", submodule_search_locations=[folder])
+package = importlib.util.module_from_spec(spec)
+sys.modules[spec.name] = package
+spec.loader.exec_module(package)
+from _flyte_deploy_collector.main import main
+main(rest)
+"""
+
+LINE_LIMIT = 256 << 20
+"""The longest document that is taken from the collector, in bytes."""
+
+# What the deployer itself logs in with is none of the loaded code's business.
+_OWN_CREDENTIALS = ("FLYTE_API_KEY", "FLYTE_ADMIN_CLIENTSECRET", "FLYTE_CREDENTIALS_CLIENT_SECRET")
+
+Listen = Callable[[Progress], None]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the collector is asked to do. Paths are absolute.
+
+    `files` are pairs of a path and the dotted module name to import it under, empty to execute it by its
+    stem. Without `names` everything that was loaded is selected.
+    """
+
+    root: Path
+    files: tuple[tuple[Path, str], ...]
+    names: tuple[str, ...] = ()
+    project: str = ""
+    domain: str = ""
+    org: str = ""
+    images: Mapping[str, str] | None = None
+    image_registry: str = ""
+    image_builder: str = ""
+    copy_style: str = "loaded_modules"
+    sync_local_sys_paths: bool = True
+    ignore_load_errors: bool = False
+
+    def document(self) -> dict[str, object]:
+        """As the collector reads it."""
+        return {
+            "root": str(self.root),
+            "files": [{"path": str(path), "module": module} for path, module in self.files],
+            "names": list(self.names),
+            "project": self.project,
+            "domain": self.domain,
+            "org": self.org,
+            "images": dict(self.images or {}),
+            "image_registry": self.image_registry,
+            "image_builder": self.image_builder,
+            "copy_style": self.copy_style,
+            "sync_local_sys_paths": self.sync_local_sys_paths,
+            "ignore_load_errors": self.ignore_load_errors,
+        }
+
+
+@dataclass
+class _Watch:
+    """Which file is being loaded, and since when."""
+
+    file: str = ""
+    since: float = 0.0
+
+    def patience(self, timeout: float) -> float:
+        return self.since + timeout - time.monotonic()
+
+
+def collect(request: Request, *, python: str, timeout: float, listen: Listen) -> Collected:
+    """Run the collector once in `python`.
+
+    Args:
+        request: what to load and select.
+        python: the project's interpreter.
+        timeout: how long one file may take to load, in seconds.
+        listen: told of every file, and of every line that user code prints.
+
+    Raises:
+        DeployError: for all that can go wrong in the project's code and its interpreter.
+    """
+    watch = _Watch(since=time.monotonic())
+    process = _start(request, python, listen)
+    environments: list[Environment] = []
+    decoder = msgspec.json.Decoder(Line)
+    last: Line | None = None
+    with ended(process):
+        try:
+            for raw in process.lines(lambda: watch.patience(timeout)):
+                if len(raw) > LINE_LIMIT:
+                    raise DeployError("the collector's answer is larger than is taken")
+                last = _decode(decoder, raw)
+                if last.environment is not None:
+                    environments.append(last.environment)
+                elif last.event:
+                    _hear(last, watch, request.root, listen)
+                else:
+                    break
+                watch.since = time.monotonic()
+        except TimeoutError:
+            process.ask_where()
+            raise _took_too_long(process, watch, request.root, timeout) from None
+    status = process.end()
+    if process.suppressed:
+        listen(
+            Progress(
+                "warning",
+                f"the project's code printed {process.suppressed / 1e6:.0f} MB more than is shown here",
+            )
+        )
+    if last is None or (last.answer is None and last.failure is None):
+        raise _ended_early(process, status, watch, request.root, python)
+    if last.failure is not None:
+        raise explain_failure(last.failure, request.root, python, request.files)
+    assert last.answer is not None
+    return checked(last.answer, tuple(environments))
+
+
+def checked(answer: Answer, environments: tuple[Environment, ...]) -> Collected:
+    """Put an answer and its environments together, after checking that they fit each other."""
+    if answer.protocol != PROTOCOL:
+        raise DeployError(f"the collector speaks protocol {answer.protocol}, not {PROTOCOL}")
+    keys = {environment.key for environment in environments}
+    if len(keys) != len(environments):
+        raise DeployError("the collector described one environment twice")
+    for environment in environments:
+        if not keys.issuperset(environment.depends_on):
+            raise DeployError(
+                f"the collector did not describe all that environment '{environment.name}' depends on"
+            )
+    return Collected(answer, environments)
+
+
+def _start(request: Request, python: str, listen: Listen) -> IsolatedProcess:
+    inside = Path(__file__).with_name("inside")
+    try:
+        return IsolatedProcess(
+            [python, "-c", BOOT, str(inside)],
+            document=msgspec.json.encode(request.document()),
+            environment=environment_of_collector(os.environ),
+            folder=Path.cwd(),
+            on_line=lambda text: listen(Progress("output", text)),
+        )
+    except OSError as error:
+        raise DeployError(
+            f"the Python interpreter '{python}' does not start: {error.strerror or error}",
+            where="--python",
+            mend="Name the interpreter that has the project's dependencies with --python.",
+            usage=True,
+        ) from None
+
+
+def environment_of_collector(environ: Mapping[str, str]) -> dict[str, str]:
+    """The environment that the project's code sees: that of the caller, less the deployer's own settings.
+
+    The hash seed is fixed, since the order of a set can reach what is serialized.
+    """
+    kept = {
+        name: value
+        for name, value in environ.items()
+        if not name.startswith("FLYTE_DEPLOY_") and name not in _OWN_CREDENTIALS
+    }
+    return {
+        **kept,
+        "PYTHONHASHSEED": "0",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "PYTHONUNBUFFERED": "1",
+        "PYTHONFAULTHANDLER": "1",
+        "DO_NOT_TRACK": "1",
+        **({"FLYTE_DEPLOY_VERBOSE": "1"} if environ.get("FLYTE_DEPLOY_VERBOSE") else {}),
+    }
+
+
+def _decode(decoder: msgspec.json.Decoder[Line], raw: bytes) -> Line:
+    try:
+        return decoder.decode(raw)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise DeployError(f"the collector's answer is not what it should be: {error}") from None
+
+
+def _hear(line: Line, watch: _Watch, root: Path, listen: Listen) -> None:
+    watch.file = _relative(line.file, root) if line.file else watch.file
+    if line.event == "loaded":
+        data = {"failed": "yes"} if line.failed else {}
+        listen(Progress("load", watch.file, line.done, line.total, line.seconds, data))
+
+
+def _took_too_long(process: IsolatedProcess, watch: _Watch, root: Path, timeout: float) -> DeployError:
+    where = process.where(root) or watch.file
+    return DeployError(
+        f"loading it took longer than {timeout:g} s" if watch.file else f"nothing came for {timeout:g} s",
+        where=where or None,
+        mend="Move slow work out of module level into a task, or allow more with --load-timeout SECONDS.",
+    )
+
+
+def _ended_early(
+    process: IsolatedProcess, status: int, watch: _Watch, root: Path, python: str
+) -> DeployError:
+    where = process.where(root) or watch.file
+    if not watch.file:
+        return DeployError(
+            f"the Python interpreter '{python}' ended before it loaded anything (exit status {status})",
+            where="--python",
+            mend="Check that it starts: it needs to be Python 3.10 or newer.",
+            usage=True,
+        )
+    if status < 0:
+        name = signal.Signals(-status).name
+        return DeployError(
+            f"loading it crashed the interpreter ({name})",
+            where=where,
+            mend="An extension module that it imports is the likely cause.",
+        )
+    return DeployError(
+        f"loading it ended the interpreter (exit status {status}, as os._exit does)",
+        where=where,
+        mend="Keep what ends the process under: if __name__ == '__main__'.",
+    )
+
+
+def explain_failure(
+    failure: Failure, root: Path, python: str, files: tuple[tuple[Path, str], ...]
+) -> DeployError:
+    """Turn a failure of the collector into an error for people."""
+    if failure.code == "no-flyte":
+        return DeployError(
+            "the package 'flyte' is not installed in the project's interpreter",
+            where=python,
+            mend="Add flyte to the project's dependencies and install them, or name another interpreter"
+            " with --python.",
+            usage=True,
+        )
+    if failure.code == "flyte-1":
+        return DeployError(
+            f"this is no Flyte 2 SDK: {failure.text}",
+            where=python,
+            mend="Install flyte 2.0 or newer; Flyte 1 projects (flytekit) are deployed with pyflyte.",
+            usage=True,
+        )
+    if failure.code == "no-boundary":
+        return DeployError(
+            f"the installed Flyte SDK is not one that can be deployed from: {failure.text}",
+            where=python,
+            mend="Use flyte 2.0 to 2.12.",
+        )
+    if failure.code == "unknown-names":
+        file = _relative(str(files[0][0]), root)
+        names = ", ".join(f"'{name}'" for name in failure.unknown)
+        return DeployError(
+            f"no environment {names} in this file",
+            where=file,
+            mend=f"It has: {', '.join(failure.names)}." if failure.names else _NO_ENVIRONMENT,
+            usage=True,
+        )
+    load = LoadFailure(file=failure.file, type=failure.type, text=failure.text, frames=failure.frames)
+    where, what, details, mend = explain_load_failure(load, root)
+    return DeployError(what, where=where or None, details=details, mend=mend)
+
+
+_NO_ENVIRONMENT = "It defines no flyte.TaskEnvironment."
+
+
+def explain_load_failure(failure: LoadFailure, root: Path) -> tuple[str, str, tuple[str, ...], str | None]:
+    """Where, what, the user's own frames, and how to mend it."""
+    frames = [
+        f"{_relative(frame.file, root)}:{frame.line}"
+        + (f" in {frame.function}" if frame.function and frame.function != "<module>" else "")
+        + (f": {frame.text}" if frame.text else "")
+        for frame in failure.frames
+    ]
+    last = failure.frames[-1] if failure.frames else None
+    if last is not None:
+        where = f"{_relative(last.file, root)}:{last.line}"
+    elif failure.file:
+        where = _relative(failure.file, root) + (f":{failure.line}" if failure.line else "")
+    else:
+        where = ""
+    text = failure.text.strip()
+    what = f"{failure.type}: {text}" if text else failure.type
+    mend: str | None = None
+    if failure.exit:
+        what = f"it ends the interpreter while it is loaded (sys.exit({text}))"
+        mend = "Keep what ends the process under: if __name__ == '__main__'."
+    elif failure.missing.partition(".")[0] == "flytekit":
+        what = "this is a Flyte 1 project: it imports flytekit"
+        mend = (
+            "Flyte 1 projects are deployed with pyflyte; the migration to Flyte 2 is described in its docs."
+        )
+    elif failure.missing:
+        mend = (
+            f"Add the package that provides '{failure.missing.partition('.')[0]}' to the project's"
+            " dependencies, or name the folder that it lies in with --root-dir."
+        )
+    if failure.task:
+        what = f"task '{failure.task}' cannot be serialized: {what}"
+    return where, what, tuple(frames if len(frames) > 1 else frames[:1]), mend
+
+
+def load_error(failures: tuple[LoadFailure, ...], root: Path) -> DeployError:
+    """One error for all files that did not load."""
+    if len(failures) == 1:
+        where, what, details, mend = explain_load_failure(failures[0], root)
+        return DeployError(what, where=where, details=details, mend=mend)
+    lines: list[str] = []
+    for failure in failures:
+        where, what, details, mend = explain_load_failure(failure, root)
+        lines += [f"{where}: {what}", *(f"  {line}" for line in details), *([f"  {mend}"] if mend else [])]
+    return DeployError(
+        f"{len(failures)} files cannot be loaded",
+        details=tuple(lines),
+        mend="Mend them, or go on without them with --ignore-load-errors.",
+    )
+
+
+def _relative(path: str, root: Path) -> str:
+    for base in (str(root), os.path.realpath(root)):
+        if path.startswith(f"{base}{os.sep}"):
+            return path[len(base) + 1 :]
+    return path
+
+
+def default_python() -> str:
+    """The interpreter that runs this."""
+    return sys.executable

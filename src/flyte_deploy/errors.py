@@ -1,0 +1,43 @@
+"""What can go wrong, as one exception that always says what, where and how to mend it."""
+
+from __future__ import annotations
+
+
+class DeployError(Exception):
+    """A failure that the user can act on.
+
+    Args:
+        what: one sentence: what is wrong, naming the thing by its own name.
+        where: the file and line (``path/to/file.py:12``), setting or address it is about, if there is one.
+        mend: one sentence that says how to mend it, if that is known.
+        usage: True where the input itself is wrong (exit status 2 instead of 1).
+        details: further lines, shown indented: the user's own frames, the conflicting names.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        where: str | None = None,
+        mend: str | None = None,
+        usage: bool = False,
+        details: tuple[str, ...] = (),
+    ) -> None:
+        super().__init__(what)
+        self.what = what
+        self.where = where
+        self.mend = mend
+        self.usage = usage
+        self.details = details
+
+    def __str__(self) -> str:
+        lines = [f"{self.where}: {self.what}" if self.where else self.what]
+        lines += [f"  {line}" for line in self.details]
+        if self.mend:
+            lines.append(f"  {self.mend}")
+        return "\n".join(lines)
+
+    @property
+    def exit_status(self) -> int:
+        """2 for usage and bad input, 1 for everything else."""
+        return 2 if self.usage else 1

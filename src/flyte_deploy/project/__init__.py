@@ -1,0 +1,1 @@
+"""The project: its interpreter, its files, its commit."""

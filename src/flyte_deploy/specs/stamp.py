@@ -1,0 +1,153 @@
+"""Writing into a request what was not known when it was serialized."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import hashlib
+import io
+import json
+from collections.abc import Callable, Mapping, MutableMapping
+from dataclasses import dataclass
+from typing import Any
+
+from flyteidl2.task.task_service_pb2 import DeployTaskRequest
+from google.protobuf.message import DecodeError, Message
+
+from flyte_deploy.collector.inside import sdk
+from flyte_deploy.errors import DeployError
+from flyte_deploy.model import Target, Task
+from flyte_deploy.specs import placeholders
+
+
+@dataclass(frozen=True)
+class Stamps:
+    """What is written into every request of a deployment.
+
+    Args:
+        target: where it is registered; nothing that the collector says decides that.
+        version: the version.
+        bundle_uri: the bundle's address, empty without a bundle.
+        bundle_digest: the bundle's digest, empty without a bundle.
+        images: the image of each environment, by name.
+        image_cache: the image cache as tasks carry it, see `image_cache`.
+    """
+
+    target: Target
+    version: str
+    bundle_uri: str
+    bundle_digest: str
+    images: Mapping[str, str]
+    image_cache: str
+
+    def values(self) -> dict[str, str]:
+        """The text of each placeholder."""
+        return {
+            sdk.VERSION: self.version,
+            sdk.PROJECT: self.target.project,
+            sdk.DOMAIN: self.target.domain,
+            sdk.ORG: self.target.org,
+            sdk.BUNDLE: self.bundle_uri,
+            sdk.BUNDLE_DIGEST: self.bundle_digest,
+            sdk.IMAGE_CACHE: self.image_cache,
+            **{placeholders.image(name): uri for name, uri in self.images.items()},
+        }
+
+
+def image_cache(template: str, images: Mapping[str, str]) -> str:
+    """The image cache in its transport form: the SDK's JSON, compressed and in base64.
+
+    Args:
+        template: the SDK's own JSON, with placeholders for addresses.
+        images: the image of each environment, by name. Environments of the template that are not among them
+            are not deployed, and left out.
+    """
+    cache = json.loads(template)
+    cache["image_lookup"] = {name: images[name] for name in cache.get("image_lookup", {}) if name in images}
+    buffer = io.BytesIO()
+    with gzip.GzipFile(fileobj=buffer, mode="wb", mtime=0) as stream:
+        stream.write(json.dumps(cache, separators=(",", ":")).encode())
+    return base64.b64encode(buffer.getvalue()).decode()
+
+
+def stamper(stamps: Stamps) -> Callable[[Task, str, Mapping[str, bool]], DeployTaskRequest]:
+    """A function that makes the request to send of a task.
+
+    Its arguments: the task, its source link (empty for none), and which of its triggers are active, by name.
+    It raises `DeployError` where the collector's bytes are no request, or where a placeholder is left.
+    """
+    values = stamps.values()
+
+    def stamp(task: Task, link: str, active: Mapping[str, bool]) -> DeployTaskRequest:
+        request = DeployTaskRequest()
+        try:
+            request.ParseFromString(task.request)
+        except DecodeError:
+            raise DeployError(f"the collector's request for task '{task.name}' cannot be read") from None
+        _replace(request, values)
+        _own_identity(request, task, stamps)
+        if link:
+            request.spec.documentation.source_code.link = link
+        for trigger in request.triggers:
+            trigger.spec.active = active.get(trigger.name, False)
+        _stamp_actor(request, stamps)
+        if placeholders.MARK.encode() in request.SerializeToString():
+            raise DeployError(f"a placeholder was left in the request for task '{task.name}'")
+        return request
+
+    return stamp
+
+
+def _own_identity(request: DeployTaskRequest, task: Task, stamps: Stamps) -> None:
+    """Project, domain, org, name and version are the deployer's word, whatever the message says."""
+    for identity in (request.task_id, request.spec.task_template.id):
+        identity.org = stamps.target.org
+        identity.project = stamps.target.project
+        identity.domain = stamps.target.domain
+        identity.name = task.name
+        identity.version = stamps.version
+
+
+def _stamp_actor(request: DeployTaskRequest, stamps: Stamps) -> None:
+    """Give a reusable environment's actor a version that moves with the code and the image.
+
+    The SDK hashes both into it; it hashed their placeholders here. An actor whose version stays would go on
+    running the old code.
+    """
+    template = request.spec.task_template
+    if template.type != "actor" or "version" not in template.custom.fields:
+        return
+    basis = template.custom["version"]
+    image = template.container.image
+    text = f"{basis}\0{stamps.bundle_digest}\0{image}\0{request.spec.environment.name}"
+    template.custom["version"] = hashlib.sha256(text.encode()).hexdigest()[:15]
+
+
+def _replace(message: Message, values: Mapping[str, str]) -> None:
+    for field, value in message.ListFields():
+        if isinstance(value, str):
+            if placeholders.MARK in value:
+                setattr(message, field.name, placeholders.replace(value, values))
+        elif isinstance(value, Message):
+            _replace(value, values)
+        elif isinstance(value, MutableMapping):
+            _replace_in_map(value, values)
+        elif not isinstance(value, (int, float, bool, bytes)):
+            _replace_in_list(value, values)
+
+
+def _replace_in_map(items: MutableMapping[Any, Any], values: Mapping[str, str]) -> None:
+    for key in items:
+        item = items[key]
+        if isinstance(item, Message):
+            _replace(item, values)
+        elif isinstance(item, str) and placeholders.MARK in item:
+            items[key] = placeholders.replace(item, values)
+
+
+def _replace_in_list(items: Any, values: Mapping[str, str]) -> None:
+    for index, item in enumerate(items):
+        if isinstance(item, Message):
+            _replace(item, values)
+        elif isinstance(item, str) and placeholders.MARK in item:
+            items[index] = placeholders.replace(item, values)
