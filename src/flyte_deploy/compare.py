@@ -1,219 +1,173 @@
-"""Compare: what is there already, and what therefore remains to be done under which version."""
+"""Compare: ask the control plane and the store what is there, and make the plan."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Protocol
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
 
-from flyteidl2.task.task_definition_pb2 import TaskSpec
 from flyteidl2.task.task_service_pb2 import DeployTaskRequest
 
-from flyte_deploy.controlplane import LiveTrigger
-from flyte_deploy.errors import DeployError
-from flyte_deploy.model import RegisteredTask, Target, Task
-from flyte_deploy.specs.same import same_content
-from flyte_deploy.version import check_version
-
-Make = Callable[[Task, str], DeployTaskRequest]
-"""Makes the request of a task under a version."""
-
-
-class Registry(Protocol):
-    """What this step asks of a control plane: nothing but reads."""
-
-    def registered_with_version(
-        self, target: Target, version: str, names: Iterable[str]
-    ) -> dict[str, RegisteredTask]:
-        """Those of the named tasks that have the version."""
-
-    def newest(self, target: Target, environments: Iterable[str]) -> dict[str, RegisteredTask]:
-        """The newest version of each task of the environments."""
-
-    def task_specs(
-        self, target: Target, names: Iterable[str], version: str, concurrency: int
-    ) -> dict[str, bytes]:
-        """The serialized specs of tasks under a version."""
-
-    def triggers(self, target: Target, task_names: Iterable[str]) -> dict[str, tuple[LiveTrigger, ...]]:
-        """The triggers of tasks, by task name."""
+from flyte_deploy import version
+from flyte_deploy.clock import Clock
+from flyte_deploy.controlplane import ControlPlane, Uploads
+from flyte_deploy.decision import Decision, decide
+from flyte_deploy.identify import Identified
+from flyte_deploy.model import Plan, PlannedEnvironment, PlannedTask, Progress, Target, Task
+from flyte_deploy.settings import Settings
+from flyte_deploy.specs.stamp import Stamps, image_cache, stamper
+from flyte_deploy.stores import Store, open_store
 
 
 @dataclass(frozen=True)
-class Decision:
-    """What is to be done.
+class Compared:
+    """A plan and what it takes to carry it out."""
 
-    Args:
-        version: the version that all tasks end up with.
-        reasons: why a task is to be registered, by name; tasks that are not in it are there already.
-        triggers: the live triggers of all tasks, by task name.
-        stale: live triggers of tasks whose code has none any more.
-        notes: what a reader should know.
-    """
-
-    version: str
-    reasons: Mapping[str, str] = field(default_factory=dict)
-    triggers: Mapping[str, tuple[LiveTrigger, ...]] = field(default_factory=dict)
-    stale: tuple[LiveTrigger, ...] = ()
-    notes: tuple[str, ...] = ()
+    plan: Plan
+    identified: Identified
+    decision: Decision
+    store: Store
 
 
-def compare(
-    registry: Registry,
-    target: Target,
-    tasks: Sequence[Task],
-    version: str,
-    *,
-    by_content: bool,
-    make: Make,
-    overwrite: bool,
-    concurrency: int,
-) -> Decision:
-    """Decide what is to be registered.
-
-    Args:
-        registry: the control plane.
-        target: where.
-        tasks: all tasks of the deployment.
-        version: the version, rendered.
-        by_content: True where the version names the content: what has it is the same.
-        make: makes a task's request, to compare specs where the version says nothing of the content.
-        overwrite: True where another content under the same version is to be replaced.
-        concurrency: how many specs are read at a time.
+def compare(settings: Settings, identified: Identified, plane: ControlPlane, clock: Clock) -> Compared:
+    """Decide what is to be done; nothing but reads.
 
     Raises:
-        DeployError: where the version exists with other content and `overwrite` is not set.
+        DeployError: where the version exists with other content, or something cannot be asked.
     """
-    names = [task.name for task in tasks]
-    newest = registry.newest(target, {task.environment for task in tasks})
-    triggers = registry.triggers(target, names)
-    if by_content:
-        decided, present, notes = _free_version(registry, target, names, version, newest)
-        reasons = {name: "new" for name in names if name not in present}
-    else:
-        decided, notes = version, ()
-        present = set(registry.registered_with_version(target, version, names))
-        reasons = {name: "new" for name in names if name not in present}
-        changed = _changed(registry, target, tasks, present, version, make, concurrency)
-        if changed and not overwrite:
-            raise _conflict(changed, version)
-        reasons.update(dict.fromkeys(changed, "other content is registered under this version"))
-        notes = _not_newest(newest, [n for n in names if n not in reasons], version)
-    for name in reasons:
-        if name in newest and reasons[name] == "new":
-            reasons[name] = f"replaces {newest[name].version} as the newest"
-    for task in tasks:
-        if task.name not in reasons:
-            difference = trigger_difference(make(task, decided), triggers.get(task.name, ()), decided)
-            if difference:
-                reasons[task.name] = difference
-    stale = tuple(trigger for task in tasks if not task.triggers for trigger in triggers.get(task.name, ()))
-    return Decision(decided, reasons, triggers, stale, notes)
-
-
-def _free_version(
-    registry: Registry,
-    target: Target,
-    names: Sequence[str],
-    base: str,
-    newest: Mapping[str, RegisteredTask],
-) -> tuple[str, set[str], tuple[str, ...]]:
-    """The version for this content, which of the tasks have it, and what to say of it.
-
-    It is the lowest number that is free, or that has some of the tasks or all of them as their newest. One
-    that is older than something else cannot become the newest again by being registered once more.
-    """
-    number = 1
-    while True:
-        version = base if number == 1 else f"{base}-{number}"
-        check_version(version)
-        present = set(registry.registered_with_version(target, version, names))
-        if all(name in newest and newest[name].version == version for name in present):
-            break
-        number += 1
-    notes: tuple[str, ...] = ()
-    if number > 1 and len(present) < len(names):
-        notes = (
-            f"this content was registered before, as {base}, and something else since: it is registered"
-            f" again as {version}, so that it is the newest",
+    template = settings.version or version.DEFAULT
+    name = version.render(template, identified.version_values)
+    target = Target(settings.project, settings.domain, settings.org)
+    stamps = lru_cache(maxsize=2)(
+        lambda chosen: requests(identified, target, chosen, _archive_name(identified))
+    )
+    with clock.step("compare", "Comparing with what is registered"):
+        store = open_store(settings.bundle_store, uploads=Uploads(plane, target))
+        decision = decide(
+            plane,
+            target,
+            identified.tasks,
+            name,
+            by_content=version.has_content(template),
+            make=lambda task, chosen: stamps(chosen)(task, {}),
+            overwrite=settings.overwrite,
+            concurrency=settings.concurrency,
         )
-    elif present and len(present) < len(names):
-        notes = (
-            f"{len(present)} of {len(names)} tasks have version {version} already: the rest is completed",
+        address = None
+        if identified.bundle is not None and decision.reasons:
+            address = store.find(identified.bundle)
+    stale = tuple(f"{trigger.task_name}/{trigger.name}" for trigger in decision.stale)
+    warnings = identified.warnings
+    if stale and not settings.prune_triggers:
+        warnings = (
+            *warnings,
+            f"gone from the code, yet firing what they fired before: trigger {', '.join(stale)}"
+            " (--prune-triggers removes what is gone)",
         )
-    return version, present, notes
+        clock.listen(Progress("warning", warnings[-1]))
+    for note in decision.notes:
+        clock.listen(Progress("note", note))
+    plan = _plan(
+        settings,
+        identified,
+        target=target,
+        version=decision.version,
+        reasons=decision.reasons,
+        address=address or "",
+        store=store.describe(),
+        stale=stale,
+        notes=decision.notes,
+        warnings=warnings,
+    )
+    return Compared(plan, identified, decision, store)
 
 
-def _changed(
-    registry: Registry,
-    target: Target,
-    tasks: Sequence[Task],
-    present: set[str],
+def without_control_plane(settings: Settings, identified: Identified, clock: Clock) -> Plan:
+    """The plan where no endpoint was named: everything would be registered, for all that is known."""
+    note = "no endpoint was named: nothing was compared with what is registered"
+    clock.listen(Progress("note", note))
+    return _plan(
+        settings,
+        identified,
+        target=Target(settings.project, settings.domain, settings.org) if settings.project else None,
+        version=version.render(settings.version or version.DEFAULT, identified.version_values),
+        reasons={task.name: "not compared" for task in identified.tasks},
+        store=settings.bundle_store or "the backend's signed URL",
+        notes=(note,),
+        warnings=identified.warnings,
+    )
+
+
+def requests(
+    identified: Identified, target: Target, version: str, bundle_uri: str
+) -> Callable[[Task, Mapping[str, bool]], DeployTaskRequest]:
+    """A function that makes the request of a task, given which of its triggers are active."""
+    answer = identified.collected.answer
+    stamp = stamper(
+        Stamps(
+            target=target,
+            version=version,
+            bundle_uri=bundle_uri,
+            bundle_digest=identified.bundle.digest if identified.bundle else "",
+            images=identified.images,
+            image_cache=image_cache(answer.image_cache, identified.images),
+        )
+    )
+
+    def link(task: Task) -> str:
+        if identified.commit is None or task.location is None:
+            return ""
+        # The SDK's link names the line after that of the decorator.
+        return identified.commit.link(identified.root / task.location.file, task.location.line + 1)
+
+    return lambda task, active: stamp(task, link(task), active)
+
+
+def _archive_name(identified: Identified) -> str:
+    # Enough to compare specs by: a bundle's address ends in its digest.
+    return identified.bundle.archive_name if identified.bundle else ""
+
+
+def _plan(
+    settings: Settings,
+    identified: Identified,
+    *,
+    target: Target | None,
     version: str,
-    make: Make,
-    concurrency: int,
-) -> list[str]:
-    specs = registry.task_specs(target, sorted(present), version, concurrency)
-    changed = []
-    for task in tasks:
-        if task.name in specs:
-            there = TaskSpec()
-            there.ParseFromString(specs[task.name])
-            if not same_content(there, make(task, version).spec):
-                changed.append(task.name)
-    return changed
-
-
-def _conflict(changed: Sequence[str], version: str) -> DeployError:
-    return DeployError(
-        f"version '{version}' is registered with other content",
-        where="--version",
-        details=tuple(changed),
-        mend="Choose another version (the default, {content}, is never in conflict), or replace what is"
-        " registered with --overwrite.",
+    reasons: Mapping[str, str],
+    store: str,
+    address: str = "",
+    stale: tuple[str, ...] = (),
+    notes: tuple[str, ...] = (),
+    warnings: tuple[str, ...] = (),
+) -> Plan:
+    return Plan(
+        target=target,
+        endpoint=settings.endpoint,
+        version=version,
+        content=identified.content,
+        environments=tuple(
+            PlannedEnvironment(
+                environment=one.environment,
+                reason=f"needed by {one.needed_by}" if one.needed_by else "selected",
+                depends_on=one.depends_on,
+                image=identified.images[one.name],
+                tasks=tuple(
+                    PlannedTask(task, "register", reasons[task.name])
+                    if task.name in reasons
+                    else PlannedTask(task, "keep", "registered already")
+                    for task in one.environment.tasks
+                ),
+            )
+            for one in identified.resolved
+        ),
+        bundle=identified.bundle,
+        bundle_address=address,
+        bundle_store=store,
+        stale_triggers=stale,
+        prune=settings.prune_triggers,
+        notes=notes,
+        warnings=warnings,
+        python=identified.collected.answer.python,
+        sdk=identified.collected.answer.sdk,
     )
-
-
-def _not_newest(newest: Mapping[str, RegisteredTask], kept: Sequence[str], version: str) -> tuple[str, ...]:
-    older = [name for name in kept if name in newest and newest[name].version != version]
-    if not older:
-        return ()
-    return (
-        f"{len(older)} of the tasks have a newer version than {version}, such as {older[0]} with"
-        f" {newest[older[0]].version}: what is registered stays as it is, and is not the newest",
-    )
-
-
-def trigger_difference(request: DeployTaskRequest, live: Sequence[LiveTrigger], version: str) -> str:
-    """How the live triggers of a task differ from those of its code, in words; empty where they do not.
-
-    Whether a trigger is active belongs to whoever set it last and does not count. Inputs that the backend
-    keeps elsewhere cannot be compared; the version says whether they changed.
-    """
-    if not request.triggers:
-        return ""
-    there = {trigger.name: trigger for trigger in live}
-    for trigger in request.triggers:
-        other = there.pop(trigger.name, None)
-        if other is None:
-            return f"trigger {trigger.name} is missing"
-        if other.version != version:
-            return f"trigger {trigger.name} points at version {other.version}"
-        if other.automation != trigger.automation_spec:
-            return f"trigger {trigger.name} has another schedule"
-    if there:
-        return f"trigger {next(iter(there))} is gone from the code"
-    return ""
-
-
-def active_triggers(task: Task, live: Sequence[LiveTrigger], *, insist: bool) -> dict[str, bool]:
-    """Which of a task's triggers are sent as active.
-
-    A trigger that lives keeps the state that somebody gave it; a new one has the state that the code says.
-    With `insist` the code has the last word.
-    """
-    there = {trigger.name: trigger.active for trigger in live}
-    return {
-        trigger.name: trigger.active if insist else there.get(trigger.name, trigger.active)
-        for trigger in task.triggers
-    }

@@ -65,28 +65,30 @@ def collect(request: dict[str, Any], emit: load.Emit) -> None:
     if unknown:
         emit({"failure": {"code": "unknown-names", "text": "", "unknown": unknown, "names": _names(request)}})
         return
-    loaded = load.loaded_modules(request["root"])
     emit({"event": "serializing", "file": "", "done": 0, "total": len(selected)})
-    modules, lazy = [], {}
+    emit({"answer": finish(request, version, selected, found, declarations, failures, emit)})
+
+
+def finish(
+    request: dict[str, Any],
+    version: str,
+    selected: list[Any],
+    found: list[Any],
+    declarations: sdk.Declarations,
+    failures: list[dict[str, Any]],
+    emit: load.Emit,
+) -> dict[str, Any]:
+    """Describe and serialize what was found, and return the answer; environments are emitted on the way."""
+    loaded = load.loaded_modules(request["root"])
+    modules: list[str] = []
+    lazy: dict[str, str] = {}
     if request["copy_style"] == "loaded_modules":
-        lazy = lazy_modules(loaded, request["root"])
         modules = sorted(set(loaded.values()))
+        lazy = lazy_modules(loaded, request["root"])
     report = describe_and_serialize(
         request, selected=selected, found=found, declarations=declarations, emit=emit
     )
-    emit(
-        {
-            "answer": _answer(
-                request,
-                version,
-                failures=failures,
-                modules=modules,
-                names=loaded,
-                lazy=lazy,
-                **report,
-            )
-        }
-    )
+    return _answer(request, version, failures=failures, modules=modules, names=loaded, lazy=lazy, **report)
 
 
 def describe_and_serialize(

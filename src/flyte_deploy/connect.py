@@ -1,0 +1,77 @@
+"""Reaching the control plane, in the background while the project's code is loaded."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING
+
+from flyte_deploy.model import Target
+from flyte_deploy.settings import Settings
+
+if TYPE_CHECKING:
+    from flyte_deploy.controlplane import ControlPlane
+
+
+@contextmanager
+def connection(settings: Settings) -> Iterator[Callable[[], ControlPlane | None]]:
+    """Open the control plane of the settings, and check that project and domain exist.
+
+    Gives a function that waits until that is done: it returns the control plane, None where no endpoint was
+    named, or raises what went wrong. Only reads are sent. The embedded control plane, if that is the
+    endpoint, runs as long as the context does.
+    """
+    if not settings.endpoint:
+        yield lambda: None
+        return
+    opening = _Opening(settings)
+    try:
+        yield opening.wait
+    finally:
+        opening.close()
+
+
+class _Opening:
+    """A thread that opens the control plane. It is not waited for where nobody asks for its result."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._resources = ExitStack()
+        self._plane: ControlPlane | None = None
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, name="connect", daemon=True)
+        self._thread.start()
+
+    def wait(self) -> ControlPlane:
+        self._thread.join()
+        if self._error is not None:
+            raise self._error
+        assert self._plane is not None
+        return self._plane
+
+    def close(self) -> None:
+        # A server that does not answer must not hold up the report of an error elsewhere.
+        self._thread.join(timeout=0 if self._settings.endpoint != "embedded" else 5)
+        if not self._thread.is_alive():
+            self._resources.close()
+
+    def _run(self) -> None:
+        try:
+            self._plane = self._open()
+        except BaseException as error:  # raised to whoever waits
+            self._error = error
+
+    def _open(self) -> ControlPlane:
+        from flyte_deploy.controlplane import ControlPlane, Endpoint
+
+        settings = self._settings
+        address, insecure = settings.endpoint, settings.insecure
+        if address == "embedded":
+            from flyte_deploy.embedded import running
+
+            address = self._resources.enter_context(running(data=settings.data)).endpoint
+            insecure = True
+        plane = self._resources.enter_context(ControlPlane(Endpoint.parse(address, insecure=insecure)))
+        plane.check_target(Target(settings.project, settings.domain, settings.org))
+        return plane

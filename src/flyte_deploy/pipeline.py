@@ -1,0 +1,73 @@
+"""The conductor: the order of the steps, and nothing else.
+
+    Settings ▶ collect ▶ resolve ▶ identify ▶ compare ▶│ publish ▶ stamp ▶ register ▶ report
+                                        `plan` ends here │
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+from flyte_deploy.clock import Clock, Listen
+from flyte_deploy.collector.message import Collected
+from flyte_deploy.connect import connection
+from flyte_deploy.identify import identify
+from flyte_deploy.model import Deployment, Plan
+from flyte_deploy.project.load import collect_from_files
+from flyte_deploy.settings import Settings
+
+Collect = Callable[[Settings, Listen], Collected]
+"""Brings the environments: from files, in a process of their own, or from this process."""
+
+
+def plan(settings: Settings, listen: Listen, collect: Collect = collect_from_files) -> Plan:
+    """Say what `deploy` would do; nothing is written anywhere.
+
+    Args:
+        settings: all that the user said.
+        listen: told of what happens.
+        collect: where the environments come from.
+
+    Raises:
+        DeployError: for everything that is wrong before registration.
+    """
+    clock = Clock(listen)
+    with connection(settings) as connected:
+        with clock.step("collect", "Loading the code"):
+            collected = collect(settings, listen)
+        identified = identify(settings, collected, clock)
+        plane = connected()
+        # What asks the control plane is imported only now: a wrong input should not wait for it.
+        from flyte_deploy import compare
+
+        if plane is None:
+            plan = compare.without_control_plane(settings, identified, clock)
+        else:
+            plan = compare.compare(settings, identified, plane, clock).plan
+    return dataclasses.replace(plan, steps=clock.steps)
+
+
+def deploy(settings: Settings, listen: Listen, collect: Collect = collect_from_files) -> Deployment:
+    """Take a project to registered tasks.
+
+    Args: as of `plan`.
+
+    Raises:
+        DeployError: what was found before registration has left nothing written; a later one says what is
+            registered.
+    """
+    clock = Clock(listen)
+    with connection(settings) as connected:
+        with clock.step("collect", "Loading the code"):
+            collected = collect(settings, listen)
+        identified = identify(settings, collected, clock)
+        plane = connected()
+        assert plane is not None, "settings of a deploy name an endpoint"
+        from flyte_deploy import carry_out, compare
+
+        compared = compare.compare(settings, identified, plane, clock)
+        deployment = carry_out.carry_out(settings, compared, plane, clock)
+    return dataclasses.replace(
+        deployment, plan=dataclasses.replace(deployment.plan, steps=clock.steps)
+    )

@@ -1,0 +1,92 @@
+"""Which files the collector loads, under which module names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from flyte_deploy.clock import Listen
+from flyte_deploy.collector.message import Collected
+from flyte_deploy.collector.run import Request, collect, load_error
+from flyte_deploy.errors import DeployError
+from flyte_deploy.project.interpreter import find_interpreter
+from flyte_deploy.settings import Settings
+
+
+def collect_from_files(settings: Settings, listen: Listen) -> Collected:
+    """Load the files that the settings name, in the project's own interpreter.
+
+    Raises:
+        DeployError: for files that do not load, and for all that goes wrong with the interpreter.
+    """
+    files = files_to_load(settings)
+    if not files:
+        raise DeployError(
+            "there is no Python file to load",
+            where=", ".join(str(path) for path in settings.paths),
+            mend="Name a folder that has some; what git ignores, hidden folders and virtual environments are"
+            " left out.",
+            usage=True,
+        )
+    first = settings.paths[0]
+    collected = collect(
+        request_of(settings, files),
+        python=find_interpreter(settings.python, first if first.is_dir() else first.parent),
+        timeout=settings.load_timeout,
+        listen=listen,
+    )
+    failures = collected.answer.failures
+    if failures and (settings.envs or not settings.ignore_load_errors):
+        raise load_error(failures, settings.root_dir)
+    return collected
+
+
+def request_of(settings: Settings, files: tuple[tuple[Path, str], ...] = ()) -> Request:
+    """The collector's request for settings and files."""
+    return Request(
+        root=settings.root_dir,
+        files=files,
+        names=settings.envs,
+        project=settings.project,
+        domain=settings.domain,
+        org=settings.org,
+        images=settings.images,
+        image_registry=settings.image_registry,
+        image_builder=settings.image_builder,
+        copy_style=settings.copy_style,
+        sync_local_sys_paths=settings.sync_local_sys_paths,
+        ignore_load_errors=settings.ignore_load_errors,
+    )
+
+
+def files_to_load(settings: Settings) -> tuple[tuple[Path, str], ...]:
+    """The files in the order of loading, with the dotted name to import each under.
+
+    A file whose environments are named is executed under its stem (no dotted name). All others are imported
+    under their path below the root, as Flyte's SDK does. ``__init__.py`` is loaded by what it belongs to; a
+    folder with no other file is imported as a package.
+    """
+    if not settings.all and not settings.recursive:
+        return ((settings.paths[0], ""),)
+    found: dict[Path, str] = {}
+    for path in settings.paths:
+        for file in _files_of(path, settings):
+            found.setdefault(file, _dotted(file, settings.root_dir))
+    return tuple(found.items())
+
+
+def _files_of(path: Path, settings: Settings) -> list[Path]:
+    if path.is_file():
+        return [path]
+    if settings.recursive:
+        from flyte_deploy.bundle import python_files
+
+        files = python_files(path, settings.root_dir)
+    else:
+        files = sorted(path.glob("*.py"))
+    modules = [file for file in files if file.name != "__init__.py"]
+    return modules or [file for file in files if file == path / "__init__.py"]
+
+
+def _dotted(file: Path, root: Path) -> str:
+    parts = file.relative_to(root).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)

@@ -1,0 +1,112 @@
+"""Plans, deployments and errors as JSON. The schema stands in ``docs/output.schema.json``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from flyte_deploy.errors import DeployError
+from flyte_deploy.model import Bundle, Deployment, Environment, Plan, PlannedEnvironment, PlannedTask
+
+SCHEMA = "flyte-deploy/{}/1"
+
+
+def plan_json(plan: Plan) -> bytes:
+    """A plan as one JSON document."""
+    return _encode({"schema": SCHEMA.format("plan"), **_plan(plan)})
+
+
+def deployment_json(deployment: Deployment) -> bytes:
+    """A deployment as one JSON document: its plan, and what came of it."""
+    return _encode(
+        {
+            "schema": SCHEMA.format("deployment"),
+            **_plan(deployment.plan),
+            "bundle_uri": deployment.bundle_uri,
+            "uploaded": deployment.uploaded,
+            "registered": list(deployment.registered),
+            "pruned": list(deployment.pruned),
+        }
+    )
+
+
+def error_json(error: DeployError) -> bytes:
+    """An error as one JSON document."""
+    return _encode(
+        {
+            "schema": SCHEMA.format("error"),
+            "error": {
+                "what": error.what,
+                "where": error.where,
+                "mend": error.mend,
+                "details": list(error.details),
+            },
+        }
+    )
+
+
+def _plan(plan: Plan) -> dict[str, Any]:
+    target = plan.target
+    return {
+        "target": {"project": target.project, "domain": target.domain, "org": target.org} if target else None,
+        "endpoint": plan.endpoint,
+        "version": plan.version,
+        "content": plan.content,
+        "changes": plan.has_changes,
+        "python": plan.python,
+        "sdk": plan.sdk,
+        "bundle": _bundle(plan.bundle, plan) if plan.bundle else None,
+        "environments": [_environment(environment) for environment in plan.environments],
+        "stale_triggers": list(plan.stale_triggers),
+        "warnings": list(plan.warnings),
+        "notes": list(plan.notes),
+        "steps": [{"name": step.name, "seconds": round(step.seconds, 4)} for step in plan.steps],
+    }
+
+
+def _bundle(bundle: Bundle, plan: Plan) -> dict[str, Any]:
+    return {
+        "digest": bundle.digest,
+        "size": bundle.size,
+        "store": plan.bundle_store,
+        "address": plan.bundle_address,
+        "upload": plan.uploads,
+        "files": [
+            {
+                "path": file.path,
+                "size": file.size,
+                "mode": f"{file.mode:04o}",
+                "sha256": file.sha256,
+                "reason": file.reason,
+            }
+            for file in bundle.files
+        ],
+    }
+
+
+def _environment(planned: PlannedEnvironment) -> dict[str, Any]:
+    environment: Environment = planned.environment
+    return {
+        "name": environment.name,
+        "variable": environment.variable,
+        "module": environment.module,
+        "location": msgspec.to_builtins(environment.location),
+        "description": environment.description,
+        "reason": planned.reason,
+        "depends_on": list(planned.depends_on),
+        "image": planned.image,
+        "include": list(environment.include),
+        "tasks": [_task(task) for task in planned.tasks],
+    }
+
+
+def _task(planned: PlannedTask) -> dict[str, Any]:
+    task: dict[str, Any] = msgspec.to_builtins(planned.task)
+    # The request is what was serialized, with placeholders: nothing for readers of a report.
+    del task["request"], task["environment"]
+    return {**task, "action": planned.action, "why": planned.why}
+
+
+def _encode(document: dict[str, Any]) -> bytes:
+    return msgspec.json.format(msgspec.json.encode(document), indent=2)

@@ -1,0 +1,206 @@
+"""Plans, deployments and progress as text for a terminal or a log."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from typing import TextIO
+
+from flyte_deploy.model import Bundle, Deployment, Plan, PlannedEnvironment, Progress, Task
+
+SHOWN_FILES = 15
+"""How many files of a bundle a plan lists, the largest first; JSON has them all."""
+
+# Terminal escapes and whatever else is no text: what user code prints is shown, not obeyed.
+_CONTROL = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b.|[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+def plain(text: str) -> str:
+    """A text without characters that a terminal would act on."""
+    return _CONTROL.sub("", text.replace("\t", "    "))
+
+
+def size_text(size: float) -> str:
+    """A number of bytes as people write it."""
+    for unit in ("B", "kB", "MB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit == "B" or size >= 10 else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} GB"
+
+
+def listener(stream: TextIO) -> Callable[[Progress], None]:
+    """A function that writes what happens to a stream, a line each. It may be called from any thread."""
+    lock = threading.Lock()
+    last: dict[str, int] = {}
+
+    def listen(progress: Progress) -> None:
+        with lock:
+            for line in _progress_lines(progress, last):
+                stream.write(f"{line}\n")
+            stream.flush()
+
+    return listen
+
+
+def _progress_lines(progress: Progress, last: dict[str, int]) -> Iterator[str]:
+    text = plain(progress.text)
+    if progress.kind == "step":
+        yield f"{text} …"
+    elif progress.kind == "load":
+        failed = "  failed" if progress.data.get("failed") else ""
+        yield f"  {progress.done} of {progress.total}  {text}  {progress.seconds:.2f} s{failed}"
+    elif progress.kind == "output":
+        yield f"  | {text}"
+    elif progress.kind in ("upload", "register") and progress.total:
+        # In tenths: a log is not a terminal.
+        tenth = progress.done * 10 // progress.total
+        if last.get(progress.kind) != tenth:
+            last[progress.kind] = tenth
+            if progress.kind == "upload":
+                yield f"  {size_text(progress.done)} of {size_text(progress.total)}"
+            else:
+                yield f"  {progress.done} of {progress.total} tasks"
+    elif progress.kind == "warning":
+        yield f"Warning: {text}"
+    elif progress.kind == "note":
+        yield f"Note: {text}"
+
+
+def plan_text(plan: Plan) -> str:
+    """A plan: what would be bundled, uploaded and registered, in which order and why."""
+    where = f" to {plan.target}" if plan.target else ""
+    at = f" at {plan.endpoint}" if plan.endpoint else ""
+    lines = ["", f"Plan: deploy{where}{at}", f"  version  {plan.version}"]
+    if plan.version != plan.content:
+        lines.append(f"  content  {plan.content}")
+    lines += [f"  {line}" for line in _bundle_lines(plan)]
+    lines.append(f"  python   {plan.python}, flyte {plan.sdk}")
+    lines += ["", "In this order:"]
+    for number, environment in enumerate(plan.environments, start=1):
+        lines += [f"  {line}" for line in _environment_lines(number, environment)]
+    lines += ["", *_notes(plan), summary(plan)]
+    return "\n".join(lines)
+
+
+def summary(plan: Plan) -> str:
+    """A plan in a sentence."""
+    register, tasks = len(plan.to_register), len(plan.tasks)
+    if not plan.has_changes:
+        return f"Nothing to do: all {_count(tasks, 'task')} of version {plan.version} are registered."
+    parts = []
+    if plan.uploads:
+        parts.append("upload the bundle")
+    if register:
+        kept = f" ({tasks - register} are there)" if register < tasks else ""
+        parts.append(f"register {_count(register, 'task')}{kept}")
+    if plan.prune and plan.stale_triggers:
+        parts.append(f"remove {_count(len(plan.stale_triggers), 'trigger')}")
+    return f"To do: {', '.join(parts)}."
+
+
+def deployment_text(deployment: Deployment) -> str:
+    """What a deploy did."""
+    plan = deployment.plan
+    lines = [""]
+    if not plan.has_changes:
+        lines.append(summary(plan))
+    else:
+        uploaded = ""
+        if plan.bundle is not None:
+            uploaded = ", bundle uploaded" if deployment.uploaded else ", the bundle was there"
+        lines.append(
+            f"Registered {_count(len(deployment.registered), 'task')} of {len(plan.tasks)}"
+            f" in {_count(len(plan.environments), 'environment')}{uploaded}."
+        )
+    if deployment.pruned:
+        lines.append(f"Removed {_count(len(deployment.pruned), 'trigger')}: {', '.join(deployment.pruned)}.")
+    lines.append(f"  version  {plan.version}")
+    lines.append(f"  target   {plan.target} at {plan.endpoint}")
+    if deployment.bundle_uri:
+        lines.append(f"  bundle   {deployment.bundle_uri}")
+    if plan.has_changes:
+        first = plan.tasks[0].task.name if plan.tasks else ""
+        lines.append(f"  run      flyte run deployed-task {first}")
+    lines.append(f"  time     {_times(plan)}")
+    return "\n".join(lines)
+
+
+def _times(plan: Plan) -> str:
+    total = sum(step.seconds for step in plan.steps)
+    return f"{total:.2f} s ({', '.join(f'{step.name} {step.seconds:.2f}' for step in plan.steps)})"
+
+
+def _bundle_lines(plan: Plan) -> Iterator[str]:
+    bundle = plan.bundle
+    if bundle is None:
+        yield "bundle   none: the tasks' code is in their images"
+        return
+    yield f"bundle   {_count(len(bundle.files), 'file')}, {size_text(bundle.size)}, {bundle.digest[:12]}"
+    if plan.bundle_address:
+        yield f"         is there: {plan.bundle_address}"
+    elif plan.uploads:
+        yield f"         to be uploaded to {plan.bundle_store}"
+    yield from _file_lines(bundle)
+
+
+def _file_lines(bundle: Bundle) -> Iterator[str]:
+    largest = sorted(bundle.files, key=lambda file: (-file.size, file.path))[:SHOWN_FILES]
+    for file in sorted(largest, key=lambda file: file.path):
+        yield f"         {plain(file.path)}  {size_text(file.size)}  {file.reason}"
+    more = len(bundle.files) - len(largest)
+    if more:
+        yield f"         and {more} smaller ones"
+
+
+def _environment_lines(number: int, planned: PlannedEnvironment) -> Iterator[str]:
+    environment = planned.environment
+    place = f"  {environment.location}" if environment.location else ""
+    depends = f", after {', '.join(planned.depends_on)}" if planned.depends_on else ""
+    yield plain(f"{number:>3} {environment.name}  ({planned.reason}{depends}){place}")
+    if planned.image:
+        yield plain(f"      image {planned.image}")
+    for one in planned.tasks:
+        sign = "+" if one.action == "register" else "="
+        yield plain(f"    {sign} {signature(one.task)}  {one.why}")
+        details = _details(one.task)
+        if details:
+            yield plain(f"        {details}")
+
+
+def signature(task: Task) -> str:
+    """A task as one would declare it."""
+    parameters = ", ".join(
+        f"{p.name}: {p.type}" + (f" = {p.default}" if p.default is not None else "") for p in task.parameters
+    )
+    outputs = ", ".join(output.type for output in task.outputs)
+    if len(task.outputs) > 1:
+        outputs = f"({outputs})"
+    return f"{task.name}({parameters})" + (f" -> {outputs}" if outputs else "")
+
+
+def _details(task: Task) -> str:
+    parts = [f"{name} {amount}" for name, amount in task.resources.items()]
+    if task.kind != "python":
+        parts.append(f"kind {task.kind}")
+    if task.cache != "disable":
+        parts.append(f"cache {task.cache}")
+    if task.retries:
+        parts.append(f"retries {task.retries}")
+    if task.timeout:
+        parts.append(f"timeout {task.timeout:g} s")
+    if task.secrets:
+        parts.append(f"secrets {' '.join(task.secrets)}")
+    parts += [f"trigger {trigger.name} ({trigger.schedule})" for trigger in task.triggers]
+    if task.reuse:
+        parts.append(f"reused: {task.reuse}")
+    return ", ".join(parts)
+
+
+def _notes(plan: Plan) -> Sequence[str]:
+    return [*(f"Warning: {plain(w)}" for w in plan.warnings), *(f"Note: {plain(n)}" for n in plan.notes)]
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
