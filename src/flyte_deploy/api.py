@@ -46,7 +46,7 @@ def deploy(
         version: text or a template, see ``--version``; default ``{content}``. The content version is that of
             the command line where this process runs with ``PYTHONHASHSEED=0`` and loaded the same modules.
         project, domain, org, endpoint, insecure, config, copy_style, root_dir, bundle_store, concurrency,
-            overwrite, prune_triggers, activate_triggers, sync_local_sys_paths, data: as the options of the same
+            overwrite, prune_triggers, activate_triggers, sync_local_sys_paths, data: as the options of these
             names. What is not given comes from the environment, Flyte's ``config.yaml`` and the defaults,
             as there.
         images: image addresses by name, as ``--image``; ``default`` is the one without a name.

@@ -5,15 +5,19 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from flyte_deploy.bundle import pack
+from flyte_deploy.bundle.archive import pack
 from flyte_deploy.clock import Clock
 from flyte_deploy.compare import Compared, requests
-from flyte_deploy.controlplane import ControlPlane
+from flyte_deploy.controlplane import ControlPlane, Interrupted, Outcome, Registration, register, verify
 from flyte_deploy.decision import active_triggers
 from flyte_deploy.errors import DeployError
-from flyte_deploy.model import Bundle, Deployment, Progress
+from flyte_deploy.model import Bundle, Deployment, Progress, Task
 from flyte_deploy.settings import Settings
+from flyte_deploy.specs.same import same_content
 from flyte_deploy.stores import Store
+
+_NAMED = 20
+"""How many tasks an error lists by name."""
 
 
 def carry_out(settings: Settings, compared: Compared, plane: ControlPlane, clock: Clock) -> Deployment:
@@ -21,27 +25,27 @@ def carry_out(settings: Settings, compared: Compared, plane: ControlPlane, clock
 
     Raises:
         DeployError: says what is registered by then; the same command completes it.
+        KeyboardInterrupt: after saying the same.
     """
     plan = compared.plan
-    address, uploaded = plan.bundle_address, False
+    address = plan.bundle_address
     if plan.uploads:
         assert plan.bundle is not None
         with clock.step("publish", f"Uploading the bundle to {plan.bundle_store}"):
             address = publish(plan.bundle, compared.store, clock)
-        uploaded = True
     if plan.to_register:
         with clock.step("register", f"Registering {len(plan.to_register)} tasks"):
             _register(settings, compared, address, plane, clock)
     pruned: tuple[str, ...] = ()
     if plan.prune and plan.stale_triggers:
+        assert plan.target is not None
         with clock.step("prune", "Removing triggers that are gone from the code"):
-            assert plan.target is not None
             plane.delete_triggers(plan.target, compared.decision.stale)
-            pruned = plan.stale_triggers
+        pruned = plan.stale_triggers
     return Deployment(
         plan=plan,
         bundle_uri=address,
-        uploaded=uploaded,
+        uploaded=plan.uploads,
         registered=tuple(one.task.name for one in plan.to_register),
         pruned=pruned,
     )
@@ -52,5 +56,74 @@ def publish(bundle: Bundle, store: Store, clock: Clock) -> str:
     with tempfile.TemporaryDirectory(prefix="flyte-deploy-") as folder:
         archive = pack(bundle, Path(folder) / bundle.archive_name)
         return store.publish(
-            bundle, archive, lambda done, total: clock.listen(Progress("upload", bundle.archive_name, done, total))
+            bundle,
+            archive,
+            lambda done, total: clock.listen(Progress("upload", bundle.archive_name, done, total)),
         )
+
+
+def _register(
+    settings: Settings, compared: Compared, address: str, plane: ControlPlane, clock: Clock
+) -> None:
+    plan = compared.plan
+    assert plan.target is not None
+    stamp = requests(compared.identified, plan.target, plan.version, address)
+    live = compared.decision.triggers
+
+    def registration(task: Task) -> Registration:
+        active = active_triggers(task, live.get(task.name, ()), insist=settings.activate_triggers)
+        return Registration(task.name, lambda: stamp(task, active))
+
+    try:
+        outcome = register(
+            plane,
+            [registration(one.task) for one in plan.to_register],
+            concurrency=settings.concurrency,
+            same=same_content,
+            listen=clock.listen,
+        )
+    except Interrupted as interrupted:
+        clock.listen(Progress("warning", _state(interrupted.outcome)))
+        raise
+    if not outcome.complete:
+        raise _incomplete(outcome)
+    # The API has no transaction over tasks: what came of it is read back.
+    missing = verify(plane, plan.target, plan.version, outcome.registered)
+    if missing:
+        raise DeployError(
+            f"{len(missing)} tasks were registered as {plan.version} and are not there",
+            where=plan.endpoint,
+            details=missing[:_NAMED],
+            mend="Somebody else may be writing there: run the same command again.",
+        )
+
+
+def _incomplete(outcome: Outcome) -> DeployError:
+    reasons: dict[str, list[str]] = {}
+    for name, error in outcome.failed:
+        reasons.setdefault(str(error), []).append(name)
+    details = [
+        f"{', '.join(names[:_NAMED])}{' and more' if len(names) > _NAMED else ''}: {reason}"
+        for reason, names in reasons.items()
+    ]
+    return DeployError(
+        f"{len(outcome.failed)} tasks could not be registered",
+        details=(*details, _state(outcome)),
+        mend="When that is mended, the same command completes it.",
+    )
+
+
+def _state(outcome: Outcome) -> str:
+    parts = [f"{len(outcome.registered)} tasks are registered{_names(outcome.registered)}"]
+    if outcome.uncertain:
+        parts.append(f"{len(outcome.uncertain)} may be{_names(outcome.uncertain)}")
+    if outcome.not_started:
+        parts.append(f"{len(outcome.not_started)} are not{_names(outcome.not_started)}")
+    return ", ".join(parts)
+
+
+def _names(names: tuple[str, ...]) -> str:
+    if not names:
+        return ""
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return f" ({', '.join(names[:_NAMED])}{more})"

@@ -59,12 +59,12 @@ def compare(settings: Settings, identified: Identified, plane: ControlPlane, clo
     stale = tuple(f"{trigger.task_name}/{trigger.name}" for trigger in decision.stale)
     warnings = identified.warnings
     if stale and not settings.prune_triggers:
-        warnings = (
-            *warnings,
+        warning = (
             f"gone from the code, yet firing what they fired before: trigger {', '.join(stale)}"
-            " (--prune-triggers removes what is gone)",
+            " (--prune-triggers removes what is gone)"
         )
-        clock.listen(Progress("warning", warnings[-1]))
+        warnings = (*warnings, warning)
+        clock.listen(Progress("warning", warning))
     for note in decision.notes:
         clock.listen(Progress("note", note))
     plan = _plan(

@@ -72,6 +72,8 @@ class _Opening:
 
             address = self._resources.enter_context(running(data=settings.data)).endpoint
             insecure = True
-        plane = self._resources.enter_context(ControlPlane(Endpoint.parse(address, insecure=insecure)))
+        plane = self._resources.enter_context(
+            ControlPlane(Endpoint.parse(address, insecure), concurrency=settings.concurrency)
+        )
         plane.check_target(Target(settings.project, settings.domain, settings.org))
         return plane

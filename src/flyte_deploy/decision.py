@@ -131,17 +131,15 @@ def _free_version(
         if all(name in newest and newest[name].version == version for name in present):
             break
         number += 1
-    notes: tuple[str, ...] = ()
+    note = ""
     if number > 1 and len(present) < len(names):
-        notes = (
+        note = (
             f"this content was registered before, as {base}, and something else since: it is registered"
-            f" again as {version}, so that it is the newest",
+            f" again as {version}, so that it is the newest"
         )
     elif present and len(present) < len(names):
-        notes = (
-            f"{len(present)} of {len(names)} tasks have version {version} already: the rest is completed",
-        )
-    return version, present, notes
+        note = f"{len(present)} of {len(names)} tasks have version {version} already: the rest is completed"
+    return version, present, (note,) if note else ()
 
 
 def _changed(
@@ -178,10 +176,11 @@ def _not_newest(newest: Mapping[str, RegisteredTask], kept: Sequence[str], versi
     older = [name for name in kept if name in newest and newest[name].version != version]
     if not older:
         return ()
-    return (
+    note = (
         f"{len(older)} of the tasks have a newer version than {version}, such as {older[0]} with"
-        f" {newest[older[0]].version}: what is registered stays as it is, and is not the newest",
+        f" {newest[older[0]].version}: what is registered stays as it is, and is not the newest"
     )
+    return (note,)
 
 
 def trigger_difference(request: DeployTaskRequest, live: Sequence[LiveTrigger], version: str) -> str:

@@ -130,6 +130,6 @@ def _volatile(environments: Sequence[Environment]) -> Iterator[str]:
             for parameter in task.volatile:
                 place = f"{task.location}: " if task.location else ""
                 yield (
-                    f"{place}the default of parameter '{parameter}' of task '{task.name}' differs each time the"
-                    " code is loaded, and so does the content version"
+                    f"{place}the default of parameter '{parameter}' of task '{task.name}' differs each time"
+                    " the code is loaded, and so does the content version"
                 )

@@ -1,7 +1,7 @@
 """The conductor: the order of the steps, and nothing else.
 
-    Settings ▶ collect ▶ resolve ▶ identify ▶ compare ▶│ publish ▶ stamp ▶ register ▶ report
-                                        `plan` ends here │
+Settings ▶ collect ▶ resolve ▶ identify ▶ compare ▶│ publish ▶ stamp ▶ register ▶ report
+                                    `plan` ends here │
 """
 
 from __future__ import annotations
@@ -68,6 +68,4 @@ def deploy(settings: Settings, listen: Listen, collect: Collect = collect_from_f
 
         compared = compare.compare(settings, identified, plane, clock)
         deployment = carry_out.carry_out(settings, compared, plane, clock)
-    return dataclasses.replace(
-        deployment, plan=dataclasses.replace(deployment.plan, steps=clock.steps)
-    )
+    return dataclasses.replace(deployment, plan=dataclasses.replace(deployment.plan, steps=clock.steps))

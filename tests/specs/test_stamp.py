@@ -146,9 +146,7 @@ def test_what_the_message_says_of_the_target_does_not_count() -> None:
     forged = DeployTaskRequest.FromString(task.request)
     for identity in (forged.task_id, forged.spec.task_template.id):
         identity.project, identity.domain, identity.version, identity.name = "theirs", "production", "v9", "n"
-    forged_task = Task(
-        name="layered.one", short_name="", environment="", request=forged.SerializeToString()
-    )
+    forged_task = Task(name="layered.one", short_name="", environment="", request=forged.SerializeToString())
     request = stamper(stamps(template))(forged_task, "", {})
     for identity in (request.task_id, request.spec.task_template.id):
         assert (identity.project, identity.domain, identity.version) == ("p", "d", "v1")

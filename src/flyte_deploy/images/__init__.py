@@ -50,7 +50,7 @@ def _named(environment: Environment, given: Mapping[str, str]) -> str:
         raise DeployError(
             f"environment '{environment.name}' uses the image named '{name}', which nobody has given",
             where=str(environment.location) if environment.location else None,
-            mend=f"Give it with --image {name}=URI or in config.yaml under image.image_refs (given: {known}).",
+            mend=f"Give it with --image {name}=URI or in config.yaml, image.image_refs (known: {known}).",
             usage=True,
         )
     return given[name]

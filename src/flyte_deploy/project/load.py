@@ -78,7 +78,7 @@ def _files_of(path: Path, settings: Settings) -> list[Path]:
     if path.is_file():
         return [path]
     if settings.recursive:
-        from flyte_deploy.bundle import python_files
+        from flyte_deploy.project.discover import python_files
 
         files = python_files(path, settings.root_dir)
     else:

@@ -1,0 +1,181 @@
+"""Measures ``flyte-deploy`` against ``flyte deploy`` of the same environment: ratios, in one run.
+
+Both work against an embedded control plane on loopback, fresh for each first deploy. The peer runs with
+DO_NOT_TRACK=1: it would report to a service at each run otherwise.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench import projects
+from bench.measure import Run, control_plane, run
+
+BIN = Path(sys.executable).parent
+OURS = str(BIN / "flyte-deploy")
+PEER = str(BIN / "flyte")
+TARGET = ("--project", "flytesnacks", "--domain", "development")
+QUIET = {"DO_NOT_TRACK": "1"}
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of the table: what was measured, our figure, the other, what their ratio must not exceed."""
+
+    name: str
+    ours: str
+    peer: str
+    ratio: float | None
+    limit: float
+
+    @property
+    def verdict(self) -> str:
+        if self.ratio is None:
+            return "no figure"
+        return "reached" if self.ratio <= self.limit else "MISSED"
+
+
+def deploy(endpoint: str, folder: Path, *arguments: str, memory: bool = False, limit: float = 600) -> Run:
+    """Our deploy of all environments of a folder."""
+    command = [OURS, "deploy", "--recursive", ".", "--endpoint", endpoint, "--insecure", *TARGET, *arguments]
+    result = run(command, folder=folder, environment=QUIET, memory=memory, limit=limit)
+    if result.status:
+        raise SystemExit(f"{' '.join(command)} failed:\n{result.output}")
+    return result
+
+
+def peer_deploy(endpoint: str, folder: Path, home: Path, *arguments: str, limit: float = 600) -> Run:
+    """The peer's deploy of all environments of a folder. Its caches lie in `home`."""
+    command = [PEER, "--endpoint", f"dns:///{endpoint}", "--insecure", "deploy", "--recursive"]
+    command += [*TARGET, *arguments, "."]
+    result = run(command, folder=folder, environment={**QUIET, "HOME": str(home)}, limit=limit)
+    if result.status and result.seconds is not None:
+        raise SystemExit(f"{' '.join(command)} failed:\n{result.output[-3000:]}")
+    return result
+
+
+class Bench:
+    """The measurements, each in its own folders below `folder`; the peer is ended after `cap` seconds."""
+
+    def __init__(self, folder: Path, cap: float) -> None:
+        self.folder = folder
+        self.cap = cap
+
+    def _project(self, name: str, make: Callable[[Path], None]) -> Path:
+        folder = self.folder / name
+        make(folder)
+        return folder
+
+    def _measured(self, name: str, folder: Path, *arguments: str, peer: bool = True) -> dict[str, Run]:
+        """First and second deploy, ours and the peer's, each on a fresh control plane."""
+        figures: dict[str, Run] = {}
+        with control_plane([OURS], self.folder / f"{name}-ours") as endpoint:
+            figures["ours first"] = deploy(endpoint, folder, *arguments)
+            figures["ours again"] = min(
+                (deploy(endpoint, folder, *arguments) for _ in range(3)), key=lambda r: r.seconds or 0
+            )
+        if peer:
+            home = self.folder / f"{name}-home"
+            home.mkdir()
+            with control_plane([OURS], self.folder / f"{name}-peer") as endpoint:
+                figures["peer first"] = peer_deploy(endpoint, folder, home, *arguments, limit=self.cap)
+                if figures["peer first"].seconds is not None:
+                    figures["peer again"] = peer_deploy(endpoint, folder, home, *arguments, limit=self.cap)
+        return figures
+
+    def independent(self) -> list[Row]:
+        """100 independent environments, 1,000 tasks."""
+        folder = self._project("independent", lambda f: projects.environments(f, 100))
+        figures = self._measured("independent", folder)
+        return [
+            _row("1,000 tasks, first deploy", figures["ours first"], figures["peer first"], 1 / 10),
+            _row("1,000 tasks, unchanged", figures["ours again"], figures["peer again"], 1 / 20),
+        ]
+
+    def chain(self) -> list[Row]:
+        """The same as a chain of depends_on, against our own figure for independent ones."""
+        folder = self._project("chain", lambda f: projects.environments(f, 100, chain=True))
+        independent = self._project("chain-independent", lambda f: projects.environments(f, 100))
+        with control_plane([OURS], self.folder / "chain-ours") as endpoint:
+            chained = deploy(endpoint, folder)
+        with control_plane([OURS], self.folder / "chain-base") as endpoint:
+            base = deploy(endpoint, independent)
+        return [_row("1,000 tasks in a chain, against independent ones", chained, base, 1.2)]
+
+    def scale(self) -> list[Row]:
+        """1,000 environments, 10,000 tasks, against 100."""
+        small = self._project("small", lambda f: projects.environments(f, 100))
+        large = self._project("large", lambda f: projects.environments(f, 1000))
+        with control_plane([OURS], self.folder / "small-ours") as endpoint:
+            base = deploy(endpoint, small)
+        with control_plane([OURS], self.folder / "large-ours") as endpoint:
+            figure = deploy(endpoint, large)
+        with control_plane([OURS], self.folder / "large-memory") as endpoint:
+            memory = deploy(endpoint, large, memory=True).memory
+        return [
+            _row("10,000 tasks, against 1,000", figure, base, 11),
+            Row(
+                "peak memory of all processes, 10,000 tasks",
+                f"{memory / 1e6:.0f} MB",
+                "700 MB",
+                memory / 700e6,
+                1,
+            ),
+        ]
+
+    def tree(self) -> list[Row]:
+        """``--copy-style all`` on 500 MB in 5,000 files."""
+        folder = self._project("tree", lambda f: projects.large_tree(f, files=5000, size=500_000_000))
+        figures = self._measured("tree", folder, "--copy-style", "all")
+        return [
+            _row("500 MB in 5,000 files, first deploy", figures["ours first"], figures["peer first"], 1 / 6),
+            _row("500 MB in 5,000 files, unchanged", figures["ours again"], figures["peer first"], 1 / 30),
+        ]
+
+    def help(self) -> list[Row]:
+        """Our help against the peer's version."""
+        ours = min(
+            (run([OURS, "--help"], folder=self.folder) for _ in range(5)), key=lambda r: r.seconds or 0
+        )
+        peer = min(
+            (run([PEER, "--version"], folder=self.folder, environment=QUIET) for _ in range(5)),
+            key=lambda r: r.seconds or 0,
+        )
+        return [_row("--help, against flyte --version", ours, peer, 1 / 2)]
+
+
+def _row(name: str, ours: Run, peer: Run, limit: float) -> Row:
+    ratio = ours.seconds / peer.seconds if ours.seconds and peer.seconds else None
+    return Row(name, _seconds(ours), _seconds(peer), ratio, limit)
+
+
+def _seconds(figure: Run) -> str:
+    return "not finished" if figure.seconds is None else f"{figure.seconds:.2f} s"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure, print the table, and answer 1 where a figure misses what it must reach."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    names = ("help", "independent", "chain", "scale", "tree")
+    parser.add_argument("only", nargs="*", choices=[*names, []], help="measure only these")
+    parser.add_argument("--cap", type=float, default=600, help="seconds that the peer may take")
+    chosen = parser.parse_args(arguments)
+    print(f"{'measured':52} {'ours':>12} {'against':>12} {'ratio':>8} {'at most':>8}")
+    missed = False
+    for name in chosen.only or names:
+        with tempfile.TemporaryDirectory(prefix="flyte-deploy-bench-") as folder:
+            for row in getattr(Bench(Path(folder), chosen.cap), name)():
+                ratio = "" if row.ratio is None else f"{row.ratio:.3f}"
+                figures = f"{row.ours:>12} {row.peer:>12} {ratio:>8} {row.limit:>8.3f}"
+                print(f"{row.name:52} {figures}  {row.verdict}", flush=True)
+                missed = missed or row.verdict != "reached"
+    return int(missed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
