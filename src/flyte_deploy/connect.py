@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -63,6 +64,8 @@ class _Opening:
             self._error = error
 
     def _open(self) -> ControlPlane:
+        # What goes wrong is said by us; the library would write lines of its own between ours.
+        os.environ.setdefault("GRPC_VERBOSITY", "NONE")
         from flyte_deploy.controlplane import ControlPlane, Endpoint
 
         settings = self._settings

@@ -27,8 +27,14 @@ from flyteidl2.project.project_service_pb2 import (
     Projects,
 )
 from flyteidl2.project.project_service_pb2_grpc import add_ProjectServiceServicer_to_server
+from flyteidl2.task.common_pb2 import TYPE_SCHEDULE
 from flyteidl2.task.task_definition_pb2 import Task, TaskSpec
-from flyteidl2.task.task_service_pb2 import DeployTaskResponse, GetTaskDetailsResponse, ListTasksResponse
+from flyteidl2.task.task_service_pb2 import (
+    DeployTaskRequest,
+    DeployTaskResponse,
+    GetTaskDetailsResponse,
+    ListTasksResponse,
+)
 from flyteidl2.task.task_service_pb2_grpc import add_TaskServiceServicer_to_server
 from flyteidl2.trigger.trigger_service_pb2 import (
     DeleteTriggersResponse,
@@ -37,8 +43,8 @@ from flyteidl2.trigger.trigger_service_pb2 import (
 )
 from flyteidl2.trigger.trigger_service_pb2_grpc import add_TriggerServiceServicer_to_server
 
-from flyte_deploy.controlplane import ControlPlane, Endpoint, Retry
-from flyte_deploy.model import Target
+from flyte_deploy.controlplane import ControlPlane, Endpoint, Outcome, Registration, Retry, register
+from flyte_deploy.model import Progress, Target
 
 TARGET = Target("shop", "development")
 QUICK = Retry(budget=5.0, first_contact=1.0, first_delay=0.01, longest_delay=0.05)
@@ -78,6 +84,8 @@ class Server:
     replaces: bool = True
     faults: dict[str, list[Fault]] = field(default_factory=dict)
     always: dict[str, Fault] = field(default_factory=dict)
+    refused: dict[str, Fault] = field(default_factory=dict)
+    """By the name of the task that is registered."""
     before: Callable[[str, Any], None] = lambda method, request: None
     calls: list[tuple[str, Any]] = field(default_factory=list)
     in_flight: int = 0
@@ -103,6 +111,8 @@ class Server:
             self.in_flight += 1
             self.most_in_flight = max(self.most_in_flight, self.in_flight)
             fault = self.always.get(method)
+            if method == "DeployTask":
+                fault = self.refused.get(request.task_id.name, fault)
             if self.faults.get(method):
                 fault = self.faults[method].pop(0)
         try:
@@ -221,7 +231,7 @@ def serving(certificate: tuple[bytes, bytes] | None = None) -> Iterator[Server]:
         add_ClusterServiceServicer_to_server,
         add_DataProxyServiceServicer_to_server,
     ):
-        add(_Unimplemented(methods), running)
+        add(_Unimplemented(methods), running)  # type: ignore[no-untyped-call]
     if certificate is None:
         server.port = running.add_insecure_port("127.0.0.1:0")
     else:
@@ -247,6 +257,46 @@ class _Unimplemented:
 
 def _method(server: Server, name: str) -> Any:
     return lambda self, request, context: server.answer(name, request, context)
+
+
+def request(
+    name: str, version: str = "v1", text: str = "", triggers: tuple[str, ...] = (), active: bool = True
+) -> DeployTaskRequest:
+    """A registration that the API's rules allow. What is before the name's dot is the environment."""
+    made = DeployTaskRequest()
+    for identity in (made.task_id, made.spec.task_template.id):
+        identity.project, identity.domain, identity.org = TARGET.project, TARGET.domain, TARGET.org
+        identity.name, identity.version = name, version
+    made.spec.environment.name = name.partition(".")[0]
+    made.spec.documentation.long_description = text
+    for trigger in triggers:
+        one = made.triggers.add(name=trigger)
+        one.spec.active = active
+        one.automation_spec.type = TYPE_SCHEDULE
+        one.automation_spec.schedule.cron.expression = "0 3 * * *"
+    return made
+
+
+def registration(name: str, **options: Any) -> Registration:
+    """The registration of `request`."""
+    return Registration(name, lambda: request(name, **options))
+
+
+def put(
+    plane: ControlPlane,
+    registrations: list[Registration],
+    concurrency: int = 8,
+    listen: Callable[[Progress], None] = lambda progress: None,
+) -> Outcome:
+    """Register them; specs are the same when they are equal."""
+    return register(
+        plane, registrations, concurrency=concurrency, same=lambda one, other: one == other, listen=listen
+    )
+
+
+def names_of(count: int) -> list[str]:
+    """Names of tasks, ten to an environment."""
+    return [f"e{number // 10}.t{number}" for number in range(count)]
 
 
 def wait_until(condition: Callable[[], bool], seconds: float = 20.0) -> None:

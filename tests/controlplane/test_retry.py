@@ -23,10 +23,10 @@ Code = grpc.StatusCode
         Code.UNKNOWN,
     ],
 )
-def test_what_may_pass_is_tried_again(server: Server, plane: ControlPlane, code: Code) -> None:
-    plane.check_target(TARGET)
+def test_what_may_pass_is_tried_again(server: Server, client: ControlPlane, code: Code) -> None:
+    client.check_target(TARGET)
     server.faults["GetProject"] = [Fault(code)] * 3
-    plane.check_target(TARGET)
+    client.check_target(TARGET)
     assert server.count() == {"GetProject": 5}
 
 
@@ -40,27 +40,36 @@ def test_what_may_pass_is_tried_again(server: Server, plane: ControlPlane, code:
         (Code.FAILED_PRECONDITION, "failed: broken on request"),
     ],
 )
-def test_nothing_else_is_tried_again(server: Server, plane: ControlPlane, code: Code, words: str) -> None:
+def test_nothing_else_is_tried_again(server: Server, client: ControlPlane, code: Code, words: str) -> None:
     server.always["GetProject"] = Fault(code)
     with pytest.raises(DeployError) as caught:
-        plane.check_target(TARGET)
+        client.check_target(TARGET)
     assert words in str(caught.value)
     assert "looking up project 'shop' failed" in caught.value.what
     assert caught.value.where == f"http://{server.address}"
     assert server.count() == {"GetProject": 1}
 
 
-def test_a_message_that_is_too_large_stays_so(server: Server, plane: ControlPlane) -> None:
+def test_a_message_that_is_too_large_stays_so(server: Server, client: ControlPlane) -> None:
     server.always["GetProject"] = Fault(Code.RESOURCE_EXHAUSTED, "Received message larger than max (9 vs. 4)")
     with pytest.raises(DeployError, match="too large for the control plane"):
-        plane.check_target(TARGET)
+        client.check_target(TARGET)
     assert server.count() == {"GetProject": 1}
 
 
-def test_a_server_that_always_fails_is_given_up(server: Server, plane: ControlPlane) -> None:
+def test_an_error_with_a_long_message(server: Server, client: ControlPlane) -> None:
+    server.always["GetProject"] = Fault(Code.INVALID_ARGUMENT, "one rule is broken; " * 5000)
+    with pytest.raises(DeployError) as caught:
+        client.check_target(TARGET)
+    assert "does not accept it: one rule is broken; one rule" in caught.value.what
+    assert len(caught.value.what) < 3000
+    assert server.count() == {"GetProject": 1}
+
+
+def test_a_server_that_always_fails_is_given_up(server: Server, client: ControlPlane) -> None:
     server.always["GetProject"] = Fault(Code.INTERNAL, "no database")
     with pytest.raises(DeployError, match="the control plane failed: no database"):
-        plane.check_target(TARGET)
+        client.check_target(TARGET)
     assert server.count() == {"GetProject": 5}
 
 

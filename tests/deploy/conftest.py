@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from flyteidl2.task.task_service_pb2 import DeployTaskRequest
 
 from flyte_deploy.embedded import READS, Embedded, running
 
@@ -76,6 +77,15 @@ class Cli:
         result = self.to_server("plan", folder, *arguments, **environment)
         assert result.status == 0, result.err
         return result.json
+
+    def requests(self) -> dict[str, DeployTaskRequest]:
+        """The registrations so far, by task; of several of one task the last."""
+        requests = map(DeployTaskRequest.FromString, self.server.deploy_requests())
+        return {request.task_id.name: request for request in requests}
+
+    def newest(self) -> dict[str, str]:
+        """The version of each task that was created last."""
+        return {task.name: task.version for task in self.server.tasks()}
 
     def writes(self) -> list[str]:
         """The calls so far that were no reads."""

@@ -67,7 +67,7 @@ def test_a_first_deploy_registers_all_in_order(write: Write, cli: Cli, server: E
         "lazily.py": "lazy import",
     }
     assert deployed["uploaded"] is True
-    requests = {r.task_id.name: r for r in server.deploy_requests()}
+    requests = cli.requests()
     assert list(requests) == ["base.measure", "top.main"]
     main = requests["top.main"]
     assert main.task_id.version == deployed["version"] == deployed["content"]
@@ -127,7 +127,7 @@ def test_a_return_to_earlier_content_becomes_the_newest(write: Write, cli: Cli, 
     again = cli.deploy(root, "--all", "top.py")
     assert again["version"] == f"{first}-2"
     assert "registered again" in again["notes"][0]
-    assert {task.version for task in server.tasks()} == {f"{first}-2"}
+    assert set(cli.newest().values()) == {f"{first}-2"}
     assert again["uploaded"] is False
     writes = cli.writes()
     assert cli.deploy(root, "--all", "top.py")["changes"] is False
@@ -181,7 +181,7 @@ def test_a_version_with_other_content_is_refused(write: Write, cli: Cli, server:
     assert cli.writes() == writes
     insisted = cli.deploy(root, "--all", "top.py", "--version", "v1", "--overwrite")
     assert len(insisted["registered"]) == 3
-    assert {task.version for task in server.tasks()} == {"v1"}
+    assert set(cli.newest().values()) == {"v1"}
 
 
 def test_an_older_version_is_said_not_to_be_the_newest(write: Write, cli: Cli) -> None:
@@ -248,7 +248,7 @@ def test_the_source_link_of_a_clean_checkout(write: Write, cli: Cli, server: Emb
     git(root, "commit", "-m", "one")
     sha = subprocess.check_output(["git", "rev-parse", "HEAD"], cwd=root, text=True).strip()
     cli.deploy(root, "base.py", "base")
-    (request,) = server.deploy_requests()
+    (request,) = cli.requests().values()
     link = request.spec.documentation.source_code.link
     assert link == f"https://github.com/team/project/blob/{sha}/base.py#L7"
 
@@ -270,7 +270,7 @@ def test_the_whole_tree_and_no_code(write: Write, cli: Cli, server: Embedded) ->
     assert {f["path"] for f in everything["bundle"]["files"]} == {*PROJECT, "data/table.csv"}
     nothing = cli.deploy(root, "base.py", "base", "--copy-style", "none", "--version", "v1")
     assert nothing["bundle"] is None
-    (request,) = server.deploy_requests()
+    (request,) = cli.requests().values()
     assert "--tgz" not in request.spec.task_template.container.args
 
 
@@ -309,7 +309,7 @@ def test_the_images_that_are_given(write: Write, cli: Cli, server: Embedded) -> 
         "r.example/default:2",
         "r.example/c:3",
     ]
-    images = {r.task_id.name: r.spec.task_template.container.image for r in server.deploy_requests()}
+    images = {r.task_id.name: r.spec.task_template.container.image for r in cli.requests().values()}
     assert images == {"one.a": "r.example/ours:1", "two.b": "r.example/default:2", "three.c": "r.example/c:3"}
     refused = cli.to_server("deploy", root, "--all", "flow.py", *given[:4])
     assert refused.status == 2

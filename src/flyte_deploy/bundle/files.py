@@ -27,6 +27,7 @@ from flyte_deploy.bundle.ignore import (
     is_standard,
     visible_to_git,
 )
+from flyte_deploy.bundle.reading import open_regular, unreadable
 from flyte_deploy.errors import DeployError
 from flyte_deploy.model import Location
 
@@ -313,11 +314,13 @@ class _Tree:
 
     def _ships(self, name: str, real: str) -> bool:
         def beginning() -> bytes:
+            descriptor = open_regular(real, name)
             try:
-                with open(real, "rb", opener=_open_regular) as stream:
-                    return stream.read(_KEY_BEGINNING)
+                return os.read(descriptor, _KEY_BEGINNING)
             except OSError as error:
                 raise unreadable(name, error) from error
+            finally:
+                os.close(descriptor)
 
         try:
             kind = stat.S_IFMT(os.lstat(real).st_mode)
@@ -380,6 +383,14 @@ class _Installed:
 def _module_files(
     tree: _Tree, modules: Iterable[ModuleFile], installed: _Installed
 ) -> Iterator[SelectedFile]:
+    for name, reason in _project_modules(tree, modules, installed):
+        yield SelectedFile(name, Path(tree.inside(name, ignorable=False)), reason)
+
+
+def _project_modules(
+    tree: _Tree, modules: Iterable[ModuleFile], installed: _Installed
+) -> Iterator[tuple[str, str]]:
+    """The names and reasons of modules that are the project's own and have a file."""
     gone: list[str] = []
     for module in modules:
         path = str(module.path)
@@ -397,7 +408,7 @@ def _module_files(
         except OSError as error:
             raise unreadable(name, error) from error
         if stat.S_ISREG(kind):
-            yield SelectedFile(name, Path(tree.inside(name, ignorable=False)), module.reason)
+            yield name, module.reason
     if gone:
         tree.warnings.append(f"left out, imported but no longer there: {_listed(dict.fromkeys(gone, ''))}")
 
@@ -405,7 +416,7 @@ def _module_files(
 def _compare_with_modules(
     tree: _Tree, chosen: dict[str, SelectedFile], modules: Iterable[ModuleFile], installed: _Installed
 ) -> None:
-    missing = {file.path: "" for file in _module_files(tree, modules, installed) if file.path not in chosen}
+    missing = {name: "" for name, _ in _project_modules(tree, modules, installed) if name not in chosen}
     if missing:
         tree.warnings.append(
             "imported, but left out as git, .flyteignore or the standard list ignores them: "
@@ -540,28 +551,6 @@ def _nothing(root: Path, copy_style: str) -> DeployError:
     else:
         mend = "No imported module lies below it; choose another with --root-dir."
     return DeployError("there is no file to bundle below the root", where=str(root), mend=mend)
-
-
-def unreadable(name: str, error: OSError) -> DeployError:
-    """The error for a file or folder of the bundle that cannot be read."""
-    if isinstance(error, PermissionError):
-        return DeployError(
-            f"no permission to read {name}",
-            where=name,
-            mend="Give the user that runs this access to it, or leave it out with .flyteignore.",
-        )
-    if isinstance(error, (FileNotFoundError, NotADirectoryError)):
-        return DeployError(
-            f"{name} vanished while the bundle was being made",
-            where=name,
-            mend="Run the command again when nothing writes into the project.",
-        )
-    return DeployError(f"{name} cannot be read: {error.strerror or error}", where=name)
-
-
-def _open_regular(path: str, flags: int) -> int:
-    # Neither waits for a named pipe nor follows a link that has taken the file's place.
-    return os.open(path, flags | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
 
 
 def _can_exist(path: str) -> bool:

@@ -20,7 +20,8 @@ import stat
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
-from flyte_deploy.bundle.files import SelectedFile, Selection, unreadable
+from flyte_deploy.bundle.files import SelectedFile, Selection
+from flyte_deploy.bundle.reading import open_regular, unreadable
 from flyte_deploy.errors import DeployError
 from flyte_deploy.model import Bundle, BundleFile
 
@@ -70,22 +71,8 @@ def digest(files: tuple[BundleFile, ...]) -> str:
     return total.hexdigest()
 
 
-def open_file(file: SelectedFile | BundleFile) -> int:
-    """A file descriptor to read a bundle's file from; never one of a link, nor of anything but a file.
-
-    Raises:
-        OSError: as `os.open`.
-        DeployError: if it is not a regular file.
-    """
-    descriptor = os.open(file.source, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise DeployError(f"{file.path} is no longer a file", where=file.path)
-    return descriptor
-
-
 def _identify_file(file: SelectedFile, buffer: memoryview) -> BundleFile:
-    descriptor = open_file(file)
+    descriptor = open_regular(file.source, file.path)
     try:
         mode = 0o755 if os.fstat(descriptor).st_mode & stat.S_IXUSR else 0o644
         content = hashlib.sha256()

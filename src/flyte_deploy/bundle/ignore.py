@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flyte_deploy.bundle.gitignore import Patterns
+from flyte_deploy.bundle.reading import unreadable
 from flyte_deploy.errors import DeployError
 from flyte_deploy.project.git import git_environment, top_folder
 
@@ -49,6 +50,9 @@ _is_standard = re.compile("|".join(fnmatch.translate(pattern) for pattern in _ST
 
 _PATTERN_FILE_LIMIT = 1 << 20
 _NESTED_CHECKOUTS_LIMIT = 20
+
+# Said by git of a folder that is not ignored; it goes on without it.
+_UNOPENED = re.compile(rb"could not open directory '(.+?)/?': Permission denied")
 
 _KEY_NAMES = re.compile(r".*\.(?:pem|key|p8)|id_(?:rsa|dsa|ecdsa|ed25519)(?:_sk)?", re.IGNORECASE)
 _KEY_BLOCK = re.compile(rb"^-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY-----", re.MULTILINE)
@@ -141,9 +145,7 @@ def _read_pattern_file(file: Path) -> Patterns | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
-        raise DeployError(
-            f"cannot be read: {error.strerror}", where=str(file), mend="Give the user that runs this access."
-        ) from error
+        raise unreadable(str(file), error) from error
     if len(content) > _PATTERN_FILE_LIMIT:
         raise DeployError("an ignore file of more than 1 MiB is not read", where=str(file))
     return Patterns(content) or None
@@ -183,6 +185,9 @@ def visible_to_git(root: Path) -> Visible:
 
     Args:
         root: a real path.
+
+    Raises:
+        DeployError: for a folder that is not ignored and may not be read.
     """
     top = top_folder(root)
     listed = _ask_git(root, top) if top is not None else None
@@ -219,6 +224,9 @@ def _ask_git(folder: Path, top: Path, depth: int = 0) -> set[str] | None:
         return None
     if result.returncode != 0:
         return None
+    unopened = _UNOPENED.search(result.stderr)
+    if unopened is not None:
+        raise unreadable(os.fsdecode(unopened[1]), PermissionError())
     files: set[str] = set()
     for entry in {os.fsdecode(name).rstrip("/") for name in result.stdout.split(b"\0") if name}:
         # A folder in the list is a submodule or a nested checkout, which git does not look into.
@@ -245,8 +253,8 @@ def _read_patterns(root: Path, top: Path) -> Iterator[str]:
         try:
             with os.scandir(root / folder) as scan:
                 entries = list(scan)
-        except OSError:
-            continue  # said by the walk that follows, if it gets there
+        except OSError as error:
+            raise unreadable(folder or str(root), error) from error
         for entry in entries:
             path = f"{folder}/{entry.name}" if folder else entry.name
             if is_git_folder(entry.name):

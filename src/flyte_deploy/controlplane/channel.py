@@ -24,6 +24,9 @@ _OPTIONS = (
     ("grpc.max_reconnect_backoff_ms", 5_000),
     ("grpc.max_receive_message_length", 64 * 1024 * 1024),
     ("grpc.max_send_message_length", -1),
+    # Where an error's message travels: one that lists all that is wrong with a request is long.
+    ("grpc.max_metadata_size", 1024 * 1024),
+    ("grpc.absolute_max_metadata_size", 1024 * 1024),
     # Retries have one place, which is not this one.
     ("grpc.service_config_disable_resolution", 1),
 )

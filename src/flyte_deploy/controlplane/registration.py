@@ -135,9 +135,7 @@ def _register(control_plane: ControlPlane, registration: Registration, same: Sam
     request = registration.make()
     server = control_plane.server
     try:
-        yield Call(
-            server, server.tasks.DeployTask, request, f"registering task '{registration.name}'", timeout=60.0
-        )
+        yield Call(server, server.tasks.DeployTask, request, f"registering task '{registration.name}'")
     except Refused as refused:
         if refused.code is Code.ALREADY_EXISTS:
             yield from _check_existing(control_plane, request, same)

@@ -40,6 +40,7 @@ _PATIENT = frozenset(
 # One call in thousands ends so although it was carried out; a server that always does is broken.
 _IMPATIENT = frozenset({Code.INTERNAL, Code.UNKNOWN})
 _NO_CONTACT = frozenset({Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED})
+_LONGEST_SAID = 2000
 _UNREACHABLE = (
     "Check the endpoint's host and port, whether it is reachable from here, and whether it speaks TLS (if"
     " not, add --insecure)."
@@ -115,7 +116,7 @@ class Call:
     method: Any
     request: Message
     doing: str
-    timeout: float = 30.0
+    timeout: float = 20.0
     once: bool = False
 
 
@@ -134,6 +135,8 @@ class Refused(Exception):  # noqa: N818
     def in_words(self) -> DeployError:
         """What happened, in the user's words."""
         said = " ".join(self.details.split()) or self.code.name
+        if len(said) > _LONGEST_SAID:
+            said = f"{said[:_LONGEST_SAID]}…"
         what, mend = _words(self.code, said, self.call)
         return DeployError(
             f"{self.call.doing} failed: {what}", where=str(self.call.server.endpoint), mend=mend

@@ -29,6 +29,10 @@ def comparable(spec: TaskSpec) -> bytes:
     copy = TaskSpec()
     copy.CopyFrom(spec)
     copy.documentation.ClearField("source_code")
+    # The backend cuts descriptions.
+    copy.documentation.short_description = copy.documentation.short_description[:255]
+    copy.documentation.long_description = copy.documentation.long_description[:2048]
+    copy.environment.description = copy.environment.description[:255]
     template = copy.task_template
     template.metadata.ClearField("image_build_run")
     template.metadata.code_bundle_uri = PurePosixPath(template.metadata.code_bundle_uri).name

@@ -10,7 +10,6 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 from urllib.parse import unquote, urlsplit
 
@@ -166,7 +165,10 @@ def _blocks(stream: BinaryIO, size: int, progress: Listen) -> Iterator[bytes]:
 
 
 def _put(location: UploadLocation, archive: Archive, progress: Listen) -> _Failure | None:
-    assert isinstance(archive.path, Path)
+    assert archive.path is not None
+    parts = urlsplit(location.signed_url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        return _Failure("no usable address was given", mend="The control plane's administrator can mend it.")
     try:
         with archive.path.open("rb") as stream, _connections(location.signed_url) as connections:
             response = connections.request(
@@ -182,13 +184,16 @@ def _put(location: UploadLocation, archive: Archive, progress: Listen) -> _Failu
             body = response.read(_BODY_LIMIT).decode("utf-8", "replace")
             return _judge(response.status, body, response.headers)
     except SSLError as error:
+        if "CERTIFICATE" not in str(error).upper():
+            return _Failure(f"the connection failed: {_said(error)}", transient=True)
         return _Failure(
-            f"no trusted connection: {error}",
+            f"no trusted connection: {_said(error)}",
             mend="Where TLS goes through an authority of your own, name its certificates in SSL_CERT_FILE.",
         )
     except (LocationValueError, ProxySchemeUnknown, URLSchemeUnknown) as error:
         return _Failure(
-            f"no usable address: {error}", mend="Look at HTTPS_PROXY, HTTP_PROXY and the control plane."
+            f"no usable address: {_said(error)}",
+            mend="Look at HTTPS_PROXY, HTTP_PROXY and the control plane.",
         )
     except (HTTPError, ConnectionError, TimeoutError) as error:
         return _Failure(f"the connection failed: {_said(error)}", transient=True)
@@ -230,7 +235,6 @@ def _mend(status: int) -> str:
 
 def _headers(location: UploadLocation, archive: Archive) -> urllib3.HTTPHeaderDict:
     headers = urllib3.HTTPHeaderDict()
-    headers["Content-Length"] = str(archive.size)
     headers["Content-MD5"] = base64.b64encode(archive.md5).decode()
     host = urlsplit(location.signed_url).hostname or ""
     if _AZURE.search(host) or location.native_url.startswith(("abfs://", "abfss://")):
@@ -238,6 +242,8 @@ def _headers(location: UploadLocation, archive: Archive) -> urllib3.HTTPHeaderDi
     # What was signed beats what we think, whatever the spelling of the name.
     for name, value in location.headers.items():
         headers[name] = value
+    # Except for this: the open-source backend returns the length of the MD5's text.
+    headers["Content-Length"] = str(archive.size)
     return headers
 
 

@@ -1,0 +1,1 @@
+"""Holds ``flyte-deploy`` against the unmodified ``flyte deploy``: what both register has to be equal."""

@@ -1,0 +1,147 @@
+"""Deploys a project with both deployers, each to an embedded control plane of its own, and compares."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from flyteidl2.task.task_service_pb2 import DeployTaskRequest
+
+from flyte_deploy.embedded import running
+from tests.same_meaning.normal import bundle_address, bundle_files, differences, normal
+
+_TARGET = ("--project", "flytesnacks", "--domain", "development")
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """How many tasks were compared with how many of the peer's requests, and what differs."""
+
+    tasks: int
+    requests: int
+    differences: tuple[str, ...]
+
+
+class PeerFailed(Exception):  # noqa: N818
+    """The peer could not deploy the project; its output."""
+
+
+class OursFailed(Exception):  # noqa: N818
+    """We could not; our output."""
+
+
+def compare(folder: Path, arguments: Sequence[str], environment: dict[str, str] | None = None) -> Comparison:
+    """Deploy with both and compare.
+
+    Args:
+        folder: the working directory.
+        arguments: of both: options that both have, paths, environments.
+        environment: variables to add.
+
+    Raises:
+        PeerFailed, OursFailed: where one of them does not deploy it.
+    """
+    with tempfile.TemporaryDirectory(prefix="flyte-deploy-compare-") as scratch:
+        home = Path(scratch) / "home"
+        home.mkdir()
+        kept = {k: v for k, v in os.environ.items() if not k.startswith(("FLYTE", "UCTL", "GIT_"))}
+        variables = {
+            **kept,
+            "HOME": str(home),
+            "DO_NOT_TRACK": "1",
+            "PYTHONHASHSEED": "0",
+            **(environment or {}),
+        }
+        variables["PYTHONDONTWRITEBYTECODE"] = "1"
+        with running(Path(scratch) / "theirs") as server:
+            theirs = _peer(folder, arguments, server.endpoint, variables, server)
+        with running(Path(scratch) / "ours") as server:
+            ours, document = _ours(folder, arguments, server.endpoint, variables, server)
+            return _compare(ours, document, theirs)
+
+
+def _peer(
+    folder: Path, arguments: Sequence[str], endpoint: str, variables: dict[str, str], server: Any
+) -> dict[str, list[tuple[DeployTaskRequest, dict[str, bytes]]]]:
+    flyte = str(Path(sys.executable).with_name("flyte"))
+    command = [flyte, "--endpoint", f"dns:///{endpoint}", "--insecure", "deploy", *_TARGET, *arguments]
+    # Without ruff on the path, which would add lazily imported modules where it happens to be installed.
+    result = subprocess.run(
+        command, cwd=folder, env=variables, capture_output=True, text=True, timeout=300, check=False
+    )
+    if result.returncode != 0:
+        raise PeerFailed(f"{' '.join(command)}\n{result.stdout[-3000:]}{result.stderr[-3000:]}")
+    files: dict[str, dict[str, bytes]] = {"": {}}
+    found: dict[str, list[tuple[DeployTaskRequest, dict[str, bytes]]]] = {}
+    for request in map(DeployTaskRequest.FromString, server.deploy_requests()):
+        address = bundle_address(request)
+        if address not in files:
+            files[address] = bundle_files(address)
+        found.setdefault(request.task_id.name, []).append((request, files[address]))
+    return found
+
+
+def _ours(
+    folder: Path, arguments: Sequence[str], endpoint: str, variables: dict[str, str], server: Any
+) -> tuple[dict[str, tuple[DeployTaskRequest, dict[str, bytes]]], dict[str, Any]]:
+    ours = str(Path(sys.executable).with_name("flyte-deploy"))
+    command = [ours, "deploy", *arguments, "--endpoint", endpoint, "--insecure", *_TARGET]
+    command += ["--output-format", "json"]
+    result = subprocess.run(
+        command, cwd=folder, env=variables, capture_output=True, text=True, timeout=300, check=False
+    )
+    if result.returncode != 0:
+        raise OursFailed(f"{' '.join(command)}\n{result.stderr[-3000:]}")
+    files: dict[str, dict[str, bytes]] = {"": {}}
+    found = {}
+    for request in map(DeployTaskRequest.FromString, server.deploy_requests()):
+        address = bundle_address(request)
+        if address not in files:
+            files[address] = bundle_files(address)
+        found[request.task_id.name] = (request, files[address])
+    document: dict[str, Any] = json.loads(result.stdout)
+    return found, document
+
+
+def _compare(
+    ours: dict[str, tuple[DeployTaskRequest, dict[str, bytes]]],
+    document: dict[str, Any],
+    theirs: dict[str, list[tuple[DeployTaskRequest, dict[str, bytes]]]],
+) -> Comparison:
+    found: list[str] = [f"{name}: only the peer registers it" for name in sorted(set(theirs) - set(ours))]
+    reasons = {file["path"]: file["reason"] for file in (document["bundle"] or {"files": ()})["files"]}
+    for name, (request, files) in sorted(ours.items()):
+        if name not in theirs:
+            found.append(f"{name}: only we register it")
+            continue
+        candidates = [list(differences(normal(request), normal(other))) for other, _ in theirs[name]]
+        fewest = min(candidates, key=len)
+        found += [f"{name}: {difference}" for difference in fewest]
+        found += _bundle_differences(name, files, theirs[name][candidates.index(fewest)][1], reasons)
+    return Comparison(
+        len(ours), sum(len(requests) for requests in theirs.values()), tuple(dict.fromkeys(found))
+    )
+
+
+def _bundle_differences(
+    name: str, ours: dict[str, bytes], theirs: dict[str, bytes], reasons: dict[str, str]
+) -> list[str]:
+    missing = [f"{name}: bundle: {path} is missing" for path in sorted(set(theirs) - set(ours))]
+    changed = [
+        f"{name}: bundle: {path} has other bytes"
+        for path in sorted(set(theirs) & set(ours))
+        if ours[path] != theirs[path]
+    ]
+    surplus = [
+        f"{name}: bundle: {path} is too much, and no import explains it ({reasons.get(path)})"
+        for path in sorted(set(ours) - set(theirs))
+        if reasons.get(path) not in ("imported", "lazy import", "include")
+    ]
+    return [*missing, *changed, *surplus]

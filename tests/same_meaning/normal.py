@@ -1,0 +1,124 @@
+"""Requests and bundles without what differs by design."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import json
+import re
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from flyteidl2.task.task_service_pb2 import DeployTaskRequest
+from google.protobuf.json_format import MessageToDict
+
+_ADDRESS = re.compile(r"0x[0-9a-f]{9,16}")
+_SYS_PATH = "_F_SYS_PATH"
+
+
+def normal(request: DeployTaskRequest) -> dict[str, Any]:
+    """A request as plain data, less version, bundle address, images, actor version and source link."""
+    copy = DeployTaskRequest()
+    copy.CopyFrom(request)
+    images = {copy.spec.task_template.container.image} - {""}
+    copy.task_id.version = copy.spec.task_template.id.version = "<version>"
+    copy.spec.documentation.ClearField("source_code")
+    if not copy.spec.documentation.ByteSize():
+        copy.spec.ClearField("documentation")
+    template = copy.spec.task_template
+    template.metadata.ClearField("image_build_run")
+    if template.metadata.code_bundle_uri:
+        template.metadata.code_bundle_uri = "<bundle>"
+    if template.HasField("container"):
+        template.container.image = "<image>"
+        template.container.args[:] = _arguments(list(template.container.args))
+        for variable in template.container.env:
+            if variable.key == _SYS_PATH:
+                variable.value = _sys_path(variable.value)
+    if template.type == "actor" and "version" in template.custom.fields:
+        template.custom["version"] = "<actor>"
+    data: dict[str, Any] = _clean(MessageToDict(copy, preserving_proto_field_name=True), images)
+    for trigger in data.get("triggers", ()):
+        trigger["spec"].pop("offloaded_input_data", None)
+        trigger["spec"].pop("inputs", None)
+    return data
+
+
+def _clean(value: Any, images: set[str]) -> Any:
+    if isinstance(value, dict):
+        if value.get("name") == _SYS_PATH and isinstance(value.get("value"), str):
+            return {**value, "value": _sys_path(value["value"])}
+        return {
+            key: _arguments(item)
+            if key == "args" and isinstance(item, list) and all(isinstance(entry, str) for entry in item)
+            else "<image>"
+            if key in ("image", "container_image") and isinstance(item, str)
+            else _clean(item, images)
+            for key, item in value.items()
+        }
+    if isinstance(value, list):
+        return [_clean(item, images) for item in value]
+    if isinstance(value, str):
+        return _ADDRESS.sub("0x", value)
+    return value
+
+
+def _arguments(arguments: list[str]) -> list[str]:
+    found = list(arguments)
+    for index, argument in enumerate(found[:-1]):
+        if argument == "--version":
+            found[index + 1] = "<version>"
+        elif argument == "--tgz":
+            found[index + 1] = "<bundle>"
+        elif argument == "--image-cache":
+            found[index + 1] = _image_cache(found[index + 1])
+    return found
+
+
+def _image_cache(text: str) -> str:
+    try:
+        cache = json.loads(gzip.decompress(base64.b64decode(text)))
+    except (ValueError, OSError):
+        return text
+    return f"images of {', '.join(sorted(cache['image_lookup']))}"
+
+
+def _sys_path(text: str) -> str:
+    # The peer repeats entries, and sends folders of an interpreter that lies below the root.
+    entries = [entry for entry in dict.fromkeys(text.split(":")) if entry and "site-packages" not in entry]
+    return ":".join(entries)
+
+
+def bundle_address(request: DeployTaskRequest) -> str:
+    """The address of a request's bundle, empty if it has none."""
+    return request.spec.task_template.metadata.code_bundle_uri
+
+
+def bundle_files(address: str) -> dict[str, bytes]:
+    """The files of a bundle in a folder, by path."""
+    with tarfile.open(Path(address.removeprefix("file://"))) as tar:
+        files = {}
+        for member in tar.getmembers():
+            stream = tar.extractfile(member) if member.isfile() else None
+            if stream is not None:
+                files[member.name.removeprefix("./")] = stream.read()
+    return files
+
+
+def differences(ours: Any, theirs: Any, path: str = "") -> Iterator[str]:
+    """Where two pieces of plain data differ, a line each with the field's path."""
+    if isinstance(ours, dict) and isinstance(theirs, dict):
+        for key in sorted({*ours, *theirs}):
+            yield from differences(ours.get(key), theirs.get(key), f"{path}.{key}" if path else key)
+    elif isinstance(ours, list) and isinstance(theirs, list) and len(ours) == len(theirs):
+        for index, (one, other) in enumerate(zip(ours, theirs, strict=True)):
+            yield from differences(one, other, f"{path}[{index}]")
+    elif ours != theirs:
+        yield f"{path}: ours {_short(ours)}, theirs {_short(theirs)}"
+
+
+def _short(value: Any) -> str:
+    text = "absent" if value is None else json.dumps(value, ensure_ascii=False, sort_keys=True)
+    return text if len(text) <= 400 else text[:400] + "…"
