@@ -6,6 +6,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from flyte_deploy.model import Target
@@ -60,6 +61,9 @@ class _Opening:
     def _run(self) -> None:
         try:
             self._plane = self._open()
+            # What comes next is imported while the collector keeps the other core busy.
+            for module in ("compare", "carry_out", "stores.signed_url"):
+                import_module(f"flyte_deploy.{module}")
         except BaseException as error:  # raised to whoever waits
             self._error = error
 

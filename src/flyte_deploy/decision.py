@@ -103,7 +103,7 @@ def decide(
         if name in newest and reasons[name] == "new":
             reasons[name] = f"replaces {newest[name].version} as the newest"
     for task in tasks:
-        if task.name not in reasons:
+        if task.triggers and task.name not in reasons:
             difference = trigger_difference(make(task, decided), triggers.get(task.name, ()), decided)
             if difference:
                 reasons[task.name] = difference
@@ -189,8 +189,6 @@ def trigger_difference(request: DeployTaskRequest, live: Sequence[LiveTrigger], 
     Whether a trigger is active belongs to whoever set it last and does not count. Inputs that the backend
     keeps elsewhere cannot be compared; the version says whether they changed.
     """
-    if not request.triggers:
-        return ""
     there = {trigger.name: trigger for trigger in live}
     for trigger in request.triggers:
         other = there.pop(trigger.name, None)

@@ -321,7 +321,8 @@ def test_configuration_can_be_read_at_import(write: Write) -> None:
         {
             "flow.py": f"""
             import flyte
-            env = flyte.TaskEnvironment(name=f"in-{{flyte.current_domain()}}-of-{{flyte.current_project()}}", {IMAGE})
+            name = f"in-{{flyte.current_domain()}}-of-{{flyte.current_project()}}"
+            env = flyte.TaskEnvironment(name=name, {IMAGE})
             """
         }
     )

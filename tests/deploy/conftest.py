@@ -49,14 +49,14 @@ class Cli:
         }
         return {**kept, "HOME": str(self.home), "DO_NOT_TRACK": "1", **more}
 
-    def run(self, folder: Path, *arguments: str, timeout: float = 120, **environment: str) -> Result:
+    def run(self, folder: Path, *arguments: str, **environment: str) -> Result:
         result = subprocess.run(
             [FLYTE_DEPLOY, *arguments],
             cwd=folder,
             env=self.environment(**environment),
             capture_output=True,
             text=True,
-            timeout=timeout,
+            timeout=120,
             check=False,
         )
         return Result(result.returncode, result.stdout, result.stderr)

@@ -348,7 +348,7 @@ def test_an_interrupted_load_leaves_nothing(write: Write, cli: Cli, number: int)
 def test_flytes_own_command_line_reads_it_back(write: Write, cli: Cli, server: Embedded) -> None:
     root = write(PROJECT)
     version = cli.deploy(root, "top.py", "top")["version"]
-    flyte = Path(sys.executable).with_name("flyte")
+    flyte = str(Path(sys.executable).with_name("flyte"))
     command = [flyte, "--endpoint", f"dns:///{server.endpoint}", "--insecure", "get", "task"]
     command += ["-p", "flytesnacks", "-d", "development"]
     output = subprocess.check_output(command, env=cli.environment(COLUMNS="200"), text=True)

@@ -269,20 +269,23 @@ class _Server:
             self.database = database = Database(self.data)
             try:
                 create_missing(database, self._projects)
-                watch = Watch(database, rules, self._faults)
-                application = _router(database, watch, Store(self.data, database, watch, background))
+                watch = Watch(database, rules, self._faults, stop)
+                store = Store(self.data, database, watch, background)
+                application = _router(database, watch, store)
                 database.commit()
                 ready()
-                await self._serve(application, stop)
+                await self._serve(application, store, stop)
             finally:
                 self.database = None
                 database.close()
 
-    async def _serve(self, application: _Application, stop: asyncio.Event) -> None:
-        config = Config()
+    async def _serve(self, application: _Application, store: Store, stop: asyncio.Event) -> None:
+        config, loop = Config(), asyncio.get_running_loop()
+        log = logging.Logger(f"{__name__}.http")
+        log.parent = logging.getLogger(__name__)
         # The server closes what it is given, and so does whoever opened the listener.
         config.bind = [f"fd://{os.dup(self._listener.fileno())}"]
-        config.errorlog = logging.getLogger("flyte_deploy.embedded.http")
+        config.errorlog = log
         config.loglevel = "WARNING"
         config.backlog = 1024
         config.include_date_header = False
@@ -290,7 +293,8 @@ class _Server:
         # Closing a connection under a client of gRPC is seen there as UNAVAILABLE.
         config.keep_alive_max_requests = _FOREVER
         config.keep_alive_timeout = _FOREVER
-        config.h2_max_concurrent_streams = 1000
+        # Its tree of priorities ends at a thousand.
+        config.h2_max_concurrent_streams = 500
         config.graceful_timeout = _GRACE
         serving = asyncio.ensure_future(
             hypercorn_serve(cast("Any", application), config, shutdown_trigger=stop.wait, mode="asgi")
@@ -298,6 +302,10 @@ class _Server:
         stopping = asyncio.ensure_future(stop.wait())
         await asyncio.wait((serving, stopping), return_when=asyncio.FIRST_COMPLETED)
         stopping.cancel()
+        store.stop()
+        # Nobody wants to read how clients that wait on are cut off.
+        log.disabled = True
+        loop.set_exception_handler(lambda *_: None)
         # From Python 3.12 on it waits for clients that do not go.
         await asyncio.wait((serving,), timeout=_GRACE)
         if not serving.done():

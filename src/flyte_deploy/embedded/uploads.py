@@ -116,6 +116,7 @@ class Store:
         self._database = database
         self._watch = watch
         self._background = background
+        self._running: set[asyncio.Task[None] | None] = set()
         for folder in (self._folder, self._incoming):
             folder.mkdir(exist_ok=True)
         for leftover in self._incoming.iterdir():
@@ -152,6 +153,23 @@ class Store:
 
     async def __call__(self, scope: HTTPScope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
         """Answer a request below `PREFIX`."""
+        task = asyncio.current_task()
+        self._running.add(task)
+        try:
+            await self._answer(scope, receive, send)
+        except asyncio.CancelledError:
+            # `stop` did that: the server ends the connection in its own way.
+            self._database.log(scope["method"], "Canceled")
+        finally:
+            self._running.discard(task)
+
+    def stop(self) -> None:
+        """End the requests under way. Nothing is left of what they put."""
+        for task in self._running:
+            if task is not None:
+                task.cancel()
+
+    async def _answer(self, scope: HTTPScope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
         method = scope["method"]
         if method == "PUT":
             fault = self._watch.count("PUT")
@@ -177,7 +195,7 @@ class Store:
             name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]
         }
         if fault is not None:
-            await asyncio.sleep(fault.delay)
+            await self._watch.pause(fault)
             _fail(fault, "before")
         grant = self._granted(scope)
         length = _check_headers(grant, headers)

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
@@ -67,10 +68,20 @@ class Fault:
 
 
 class Watch:
-    """Writes the call log, holds requests to the rules, and lets faults happen."""
+    """Writes the call log, holds requests to the rules, and lets faults happen.
 
-    def __init__(self, database: Database, rules: Rules, faults: Sequence[Fault]) -> None:
+    Args:
+        database: where the log is.
+        rules: the rules.
+        faults: what is to go wrong.
+        stop: set when the server is to end: no fault goes on then.
+    """
+
+    def __init__(
+        self, database: Database, rules: Rules, faults: Sequence[Fault], stop: asyncio.Event
+    ) -> None:
         self._database = database
+        self._stop = stop
         self._rules = rules
         self._faults = tuple(faults)
         self._counts: Counter[str] = Counter()
@@ -86,6 +97,11 @@ class Watch:
                 return fault
         return None
 
+    async def pause(self, fault: Fault) -> None:
+        """Wait as long as a fault says, or until the server is to end."""
+        with suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(self._stop.wait(), fault.delay)
+
     async def intercept_unary(
         self,
         call_next: Callable[[_Request, Context], Awaitable[_Response]],
@@ -97,7 +113,7 @@ class Watch:
         fault = self.count(method)
         try:
             if fault is not None:
-                await asyncio.sleep(fault.delay)
+                await self.pause(fault)
                 _fail(fault, "before")
             self._rules.check(request)  # type: ignore[arg-type]  # every message of the API is one of protobuf
             response = await call_next(request, ctx)

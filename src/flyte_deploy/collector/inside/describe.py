@@ -30,6 +30,7 @@ class Describer:
         self._keys = keys
         self._variables = _variables(set(keys))
         self._trees: dict[str, dict[int, ast.FunctionDef | ast.AsyncFunctionDef]] = {}
+        self._files: dict[str, str] = {}
 
     def environment(self, environment: Any, *, selected: bool) -> dict[str, Any]:
         """Describe an environment, without its tasks."""
@@ -87,9 +88,11 @@ class Describer:
     def _location(self, file: str, line: int) -> dict[str, Any] | None:
         if not file:
             return None
-        real = os.path.realpath(file)
-        inside = real.startswith(os.path.join(self._root, ""))
-        return {"file": os.path.relpath(real, self._root) if inside else real, "line": line}
+        if file not in self._files:
+            real = os.path.realpath(file)
+            inside = real.startswith(os.path.join(self._root, ""))
+            self._files[file] = os.path.relpath(real, self._root) if inside else real
+        return {"file": self._files[file], "line": line}
 
     def _volatile(self, code: Any) -> list[str]:
         function = self._functions(code.co_filename).get(code.co_firstlineno)
