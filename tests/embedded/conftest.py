@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from typing import Any
 
 import grpc
 import pytest
@@ -24,11 +25,11 @@ class Client:
     """Stubs of the API's services over one channel of gRPC."""
 
     def __init__(self, channel: grpc.Channel) -> None:
-        self.clusters = ClusterServiceStub(channel)
-        self.data = DataProxyServiceStub(channel)
-        self.projects = ProjectServiceStub(channel)
-        self.tasks = TaskServiceStub(channel)
-        self.triggers = TriggerServiceStub(channel)
+        self.clusters: Any = ClusterServiceStub(channel)  # type: ignore[no-untyped-call]
+        self.data: Any = DataProxyServiceStub(channel)  # type: ignore[no-untyped-call]
+        self.projects: Any = ProjectServiceStub(channel)  # type: ignore[no-untyped-call]
+        self.tasks: Any = TaskServiceStub(channel)  # type: ignore[no-untyped-call]
+        self.triggers: Any = TriggerServiceStub(channel)  # type: ignore[no-untyped-call]
 
 
 Connect = Callable[[str], Client]
@@ -71,4 +72,4 @@ def refusal(call: Callable[[], object]) -> tuple[grpc.StatusCode, str]:
     """The status and the words that a call is refused with."""
     with pytest.raises(grpc.RpcError) as caught:
         call()
-    return caught.value.code(), caught.value.details()
+    return caught.value.code(), caught.value.details() or ""

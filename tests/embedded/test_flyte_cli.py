@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -43,15 +44,15 @@ def flyte(plane: Embedded, write: Write, tmp_path: Path) -> Flyte:
         target = () if verb == "get project" else ("-p", "flytesnacks", "-d", "development")
         command = [
             str(Path(sys.executable).with_name("flyte")),
-            *("--endpoint", f"dns:///{plane.endpoint}", "--insecure", "-of", "json"),
+            *("--endpoint", f"dns:///{plane.endpoint}", "--insecure", "-of", "json-raw"),
             *verb.split(),
             *target,
             *rest,
         ]
-        environ = {**os.environ, "DO_NOT_TRACK": "1", "HOME": str(tmp_path), "NO_COLOR": "1"}
+        environ = {**os.environ, "DO_NOT_TRACK": "1", "HOME": str(tmp_path), "COLUMNS": "1000"}
         done = subprocess.run(command, cwd=root, env=environ, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
+        return re.sub(r"\x1b\[[0-9;]*m", "", done.stdout)
 
     return run
 
@@ -77,9 +78,10 @@ def test_deploy_and_get(flyte: Flyte, plane: Embedded) -> None:
     assert bundle.stat().st_size > 0
 
     tasks = json.loads(flyte("get task"))
-    assert sorted(task["name"] for task in tasks) == ["tiny.double", "tiny.half"]
+    assert sorted(task["taskId"]["name"] for task in tasks) == ["tiny.double", "tiny.half"]
     assert versions.pop() in flyte("get task", "tiny.double")
     [trigger] = json.loads(flyte("get trigger"))
-    assert (trigger["task_name"], trigger["name"]) == ("tiny.double", "nightly")
+    assert trigger["id"]["name"]["taskName"] == "tiny.double"
+    assert trigger["id"]["name"]["name"] == "nightly"
     [project] = json.loads(flyte("get project"))
     assert project["id"] == "flytesnacks"

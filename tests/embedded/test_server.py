@@ -12,14 +12,17 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import grpc
 import pytest
+from flyteidl2.dataproxy.dataproxy_service_pb2 import CreateUploadLocationResponse
 from flyteidl2.project.project_service_pb2 import (
     PROJECT_STATE_ARCHIVED,
     CreateProjectRequest,
     GetProjectRequest,
     ListProjectsRequest,
+    ListProjectsResponse,
     Project,
     UpdateProjectRequest,
 )
@@ -28,7 +31,7 @@ from flyteidl2.task.task_service_pb2_grpc import TaskServiceStub
 from flyte_deploy.embedded import Fault, read_calls, read_deploy_requests, read_tasks, running, serve
 from flyte_deploy.errors import DeployError
 from tests.embedded.conftest import Client, Connect, deployment, refusal
-from tests.embedded.test_uploads import ask, put, stored
+from tests.embedded.test_uploads import ask, put, stored, wait_for
 
 SERVE = """
 import sys
@@ -88,12 +91,34 @@ def test_a_folder_of_its_own_is_removed() -> None:
     assert not data.exists()
 
 
-def test_it_ends_although_a_client_waits(connect: Connect) -> None:
-    with running(faults=[Fault("DeployTask", delay=600)]) as plane:
-        waiting = connect(plane.endpoint).tasks.DeployTask.future(deployment())
-        ask(connect(plane.endpoint))
-    with pytest.raises(grpc.RpcError):
-        waiting.result(timeout=20)
+def test_calls_under_way_end_before_it_does(tmp_path: Path, connect: Connect) -> None:
+    with running(tmp_path, faults=[Fault("DeployTask", delay=600)]) as plane:
+        client = connect(plane.endpoint)
+        waiting = client.tasks.DeployTask.future(deployment())
+        # Calls of one connection begin in their order.
+        ask(client)
+    waiting.result(timeout=20)
+    assert [task.name for task in plane.tasks()] == ["env.task"]
+
+
+def begin_upload(location: CreateUploadLocationResponse) -> socket.socket:
+    """Send the greater part of an upload, and no more."""
+    parts = urlsplit(location.signed_url)
+    headers = {"Host": parts.netloc, **location.headers, "Content-Length": "9000000"}
+    lines = [f"PUT {parts.path}?{parts.query} HTTP/1.1", *(f"{name}: {headers[name]}" for name in headers)]
+    connection = socket.create_connection((parts.hostname, parts.port or 80))
+    connection.sendall("\r\n".join([*lines, "", ""]).encode() + b"x" * 4_000_000)
+    return connection
+
+
+def test_it_does_not_wait_for_an_upload_that_does_not_go_on(tmp_path: Path, connect: Connect) -> None:
+    with running(tmp_path) as plane:
+        location = ask(connect(plane.endpoint))
+        connection = begin_upload(location)
+        wait_for(lambda: any((tmp_path / "incoming").iterdir()))
+    connection.close()
+    assert [call.code for call in plane.calls()] == ["ok", "Canceled"]
+    assert list((tmp_path / "incoming").iterdir()) == []
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -140,16 +165,8 @@ def test_killed_at_any_moment_it_has_what_it_acknowledged(tmp_path: Path, connec
 def test_killed_during_an_upload_nothing_is_left_of_it(tmp_path: Path, connect: Connect) -> None:
     with child(tmp_path) as (process, endpoint):
         location = ask(connect(endpoint))
-        host, port = endpoint.split(":")
-        with socket.create_connection((host, int(port))) as connection:
-            path = location.signed_url.partition(endpoint)[2]
-            head = f"PUT {path} HTTP/1.1\r\nHost: {endpoint}\r\nContent-Length: 9000000\r\n"
-            head += "".join(
-                f"{name}: {value}\r\n" for name, value in location.headers.items() if name != "Content-Length"
-            )
-            connection.sendall(head.encode() + b"\r\n" + b"x" * 4_000_000)
-            while not any(file.stat().st_size for file in (tmp_path / "incoming").iterdir()):
-                pass
+        with begin_upload(location):
+            wait_for(lambda: any(file.stat().st_size for file in (tmp_path / "incoming").iterdir()))
             process.kill()
             process.wait()
     with running(tmp_path):
@@ -230,7 +247,7 @@ def test_projects(connect: Connect) -> None:
         assert page.projects.token == "1"
 
 
-def listed(answer: object) -> set[str]:
+def listed(answer: ListProjectsResponse) -> set[str]:
     return {project.id for project in answer.projects.projects}
 
 
@@ -241,7 +258,7 @@ def test_many_clients_at_once() -> None:
         # A connection each.
         options = [("grpc.use_local_subchannel_pool", 1)]
         async with grpc.aio.insecure_channel(endpoint, options=options) as channel:
-            stub = TaskServiceStub(channel)
+            stub = TaskServiceStub(channel)  # type: ignore[no-untyped-call]
             for task in range(tasks):
                 await stub.DeployTask(deployment(f"env{number}.t{task}"), timeout=60)
 

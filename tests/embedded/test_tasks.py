@@ -40,13 +40,14 @@ def filled(client: Client) -> Client:
 
 def details(client: Client, name: str = "env.task", version: str = "v1") -> TaskDetails:
     task = TaskIdentifier(project=PROJECT.name, domain=PROJECT.domain, name=name, version=version)
-    return client.tasks.GetTaskDetails(GetTaskDetailsRequest(task_id=task)).details
+    found: TaskDetails = client.tasks.GetTaskDetails(GetTaskDetailsRequest(task_id=task)).details
+    return found
 
 
 def listing(client: Client, *filters: Filter, **request: Any) -> ListTasksResponse:
-    return client.tasks.ListTasks(
-        ListTasksRequest(project_id=PROJECT, request=ListRequest(filters=filters, **request))
-    )
+    scoped = ListTasksRequest(project_id=PROJECT, request=ListRequest(filters=filters, **request))
+    answer: ListTasksResponse = client.tasks.ListTasks(scoped)
+    return answer
 
 
 def names(tasks: Iterable[Task]) -> list[tuple[str, str]]:
@@ -285,7 +286,7 @@ def test_connect_over_http_1_says_the_same(plane: Embedded, client: Client) -> N
 
 def test_services_that_are_not_there_are_unimplemented(plane: Embedded) -> None:
     with grpc.insecure_channel(plane.endpoint) as channel:
-        status, _ = refusal(lambda: AppServiceStub(channel).List(ListApps()))
+        status, _ = refusal(lambda: AppServiceStub(channel).List(ListApps()))  # type: ignore[no-untyped-call]
     with (
         SecretServiceClientSync(f"http://{plane.endpoint}") as secrets,
         pytest.raises(ConnectError) as caught,

@@ -37,7 +37,10 @@ def named(name: str) -> TriggerName:
 
 
 def details(client: Client, name: str) -> TriggerDetails:
-    return client.triggers.GetTriggerDetails(GetTriggerDetailsRequest(name=named(name))).trigger
+    answer: TriggerDetails = client.triggers.GetTriggerDetails(
+        GetTriggerDetailsRequest(name=named(name))
+    ).trigger
+    return answer
 
 
 def living(client: Client) -> dict[str, bool]:
@@ -121,7 +124,9 @@ def test_lists_by_task_and_version(client: Client) -> None:
 
 def test_a_task_says_what_triggers_it_has(client: Client) -> None:
     def summary() -> TaskTriggersSummary:
-        return client.tasks.ListTasks(ListTasksRequest(project_id=PROJECT)).tasks[0].metadata.triggers_summary
+        [task] = client.tasks.ListTasks(ListTasksRequest(project_id=PROJECT)).tasks
+        found: TaskTriggersSummary = task.metadata.triggers_summary
+        return found
 
     client.tasks.DeployTask(with_triggers("v1", a="0 2 * * *"))
     assert (summary().details.name, summary().details.active) == ("a", True)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import http.client
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import grpc
@@ -37,7 +41,8 @@ def ask(client: Client, **fields: object) -> CreateUploadLocationResponse:
             getattr(request, name).CopyFrom(value)
         else:
             setattr(request, name, value)
-    return client.data.CreateUploadLocation(request)
+    location: CreateUploadLocationResponse = client.data.CreateUploadLocation(request)
+    return location
 
 
 @dataclass(frozen=True)
@@ -96,8 +101,6 @@ def test_flytes_own_storage_reads_it(client: Client) -> None:
     async def read() -> bytes:
         return b"".join([bytes(chunk) async for chunk in get_stream(location.native_url)])
 
-    import asyncio
-
     assert asyncio.run(read()) == CONTENT
 
 
@@ -149,7 +152,7 @@ def test_the_md5_of_the_header_counts_where_none_was_signed(client: Client) -> N
 @pytest.mark.parametrize("value", ["", base64.b64encode(b"0" * 16).decode()])
 def test_headers_that_were_signed(client: Client, clean: Embedded, header: str, value: str) -> None:
     location = ask(client, add_content_md5_metadata=True)
-    answer = put(location, **{header: value})
+    answer = put(location, CONTENT, **{header: value})
     assert (answer.status, "SignatureDoesNotMatch" in answer.body) == (403, True)
     assert not stored(location).exists()
 
@@ -182,9 +185,7 @@ def test_a_body_that_ends_early_leaves_nothing(client: Client, clean: Embedded) 
     assert not stored(location).exists()
 
 
-def wait_for(condition: object) -> None:
-    import time
-
+def wait_for(condition: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 20
     while not condition():
         assert time.monotonic() < deadline
@@ -221,6 +222,11 @@ def test_an_address_that_was_tampered_with(client: Client, clean: Embedded, old:
     answer = put(tampered)
     assert (answer.status, "SignatureDoesNotMatch" in answer.body) == (403, True)
     assert not any(path.is_file() for path in (clean.data / "store").rglob("*"))
+
+
+def test_a_large_body_that_is_refused_gets_its_answer(client: Client, clean: Embedded) -> None:
+    answer = put(ask(client, expires_in=Duration(nanos=1)), bytes(30_000_000))
+    assert (answer.status, "Request has expired" in answer.body) == (403, True)
 
 
 def test_an_address_of_another_control_plane(client: Client, connect: Connect) -> None:
@@ -275,8 +281,12 @@ def test_the_same_content_again_is_accepted_where_its_md5_is_known(client: Clien
     put(ask(client, filename_root="known", add_content_md5_metadata=True))
     put(ask(client, filename_root="unknown"))
     assert ask(client, filename_root="known").signed_url
-    for fields in ({"filename_root": "unknown"}, {"filename_root": "known", "content_md5": b"0" * 16}):
-        status, said = refusal(lambda fields=fields: ask(client, **fields))
+    others: tuple[dict[str, Any], ...] = (
+        {"filename_root": "unknown"},
+        {"filename_root": "known", "content_md5": b"0" * 16},
+    )
+    for fields in others:
+        status, said = refusal(partial(ask, client, **fields))
         assert status is grpc.StatusCode.ALREADY_EXISTS
         assert "hash mismatch" in said
 
@@ -324,7 +334,7 @@ def inputs(value: int) -> Inputs:
 
 
 def test_inputs_are_offloaded_by_their_content(client: Client) -> None:
-    def upload(given: Inputs, *ignored: str) -> object:
+    def upload(given: Inputs, *ignored: str) -> Any:
         spec = deployment().spec
         spec.task_template.metadata.cache_ignore_input_vars.extend(ignored)
         request = UploadInputsRequest(project_id=PROJECT, task_spec=spec, inputs=given)

@@ -106,7 +106,7 @@ def test_stamped_equals_directly_serialized(task: object) -> None:
 
 
 def plain_data(spec: TaskSpec) -> Any:
-    """A spec as plain data, its image cache unpacked: the order of its names and the compression may differ."""
+    """A spec as plain data, its image cache unpacked: order and compression of that may differ."""
     spec.ClearField("documentation")
     text = json.dumps(MessageToDict(spec), sort_keys=True)
     (packed,) = re.findall(r'"--image-cache", "([^"]+)"', text)

@@ -95,6 +95,8 @@ class Database:
         self._waiting: list[asyncio.Future[None]] = []
         self._log: list[tuple[int, str, str]] = []
         self._scheduled = False
+        self.changes = 0
+        """Counts what was written, the call log aside: as long as it is the same, so are the answers."""
 
     def _prepare(self, path: Path) -> None:
         for pragma in (
@@ -137,6 +139,7 @@ class Database:
         except sqlite3.Error as error:
             self._undo(error)
             raise
+        self.changes += 1
         self._schedule()
         return cursor.lastrowid or 0
 
@@ -183,6 +186,7 @@ class Database:
     def _undo(self, error: sqlite3.Error) -> None:
         if self._connection.in_transaction:
             self._connection.execute("ROLLBACK")
+        self.changes += 1
         waiting, self._waiting = self._waiting, []
         for future in waiting:
             if not future.done():

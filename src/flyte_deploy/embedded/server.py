@@ -281,7 +281,8 @@ class _Server:
 
     async def _serve(self, application: _Application, store: Store, stop: asyncio.Event) -> None:
         config, loop = Config(), asyncio.get_running_loop()
-        log = logging.Logger(f"{__name__}.http")
+        # One of this server alone, to be silenced with it.
+        log = logging.Logger(f"{__name__}.http")  # noqa: LOG001
         log.parent = logging.getLogger(__name__)
         # The server closes what it is given, and so does whoever opened the listener.
         config.bind = [f"fd://{os.dup(self._listener.fileno())}"]

@@ -5,6 +5,8 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from connectrpc.code import Code
 from connectrpc.errors import ConnectError
@@ -55,11 +57,24 @@ _COLUMNS = {
 _VERSION_COLUMNS = {"version": listing.TEXT, "created_at": listing.TIME}
 
 
+_Key = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What a search found: the keys of the tasks, in order, and how many there are in its scope."""
+
+    query: tuple[object, ...]
+    keys: Sequence[_Key]
+    total: int
+
+
 class TaskService(task_service_connect.TaskService):
     """The API's service. Registering a version again replaces it, and leaves its time of creation."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._found: _Found | None = None
 
     async def deploy_task(
         self,
@@ -123,27 +138,36 @@ class TaskService(task_service_connect.TaskService):
             if each.HasField("deployed_by")
         ]
         condition, values = listing.where(*scope, *page.conditions, *known)
-        # SQLite takes the columns of a group from the row that has the maximum.
-        rows = self._database.read(
-            "SELECT *, max(created_at), count(*) OVER () AS filtered_total FROM tasks"
-            f" WHERE {condition} GROUP BY project, domain, name"
-            f" ORDER BY {page.order or 'created_at DESC'} LIMIT ? OFFSET ?",
-            *values,
-            page.limit,
-            page.offset,
-        )
-        response = ListTasksResponse(tasks=map(_task, rows), token=page.token(len(rows)))
+        order = page.order or "created_at DESC"
+        found = self._search(f"{condition} GROUP BY project, domain, name ORDER BY {order}", values, scope)
+        keys = found.keys[page.offset : page.offset + page.limit]
+        tasks = [_task(_read(self._database, key)) for key in keys]
+        response = ListTasksResponse(tasks=tasks, token=page.token(len(tasks)))
         response.metadata.SetInParent()
-        if rows:
-            response.metadata.filtered_total = rows[0]["filtered_total"]
-            response.metadata.total = self._count(*scope)
+        if tasks:
+            # The backend has the counts from the rows.
+            response.metadata.filtered_total = len(found.keys)
+            response.metadata.total = found.total
         return response
 
-    def _count(self, *scope: listing.Condition) -> int:
-        condition, values = listing.where(*scope)
-        sql = f"SELECT count(*) FROM (SELECT DISTINCT project, domain, name FROM tasks WHERE {condition})"
-        count: int = self._database.read(sql, *values)[0][0]
-        return count
+    def _search(
+        self, condition: str, values: tuple[object, ...], scope: Sequence[listing.Condition]
+    ) -> _Found:
+        """The answer to a search, from memory if it is the one before and nothing was written since."""
+        query = (self._database.changes, condition, values)
+        if self._found is None or self._found.query != query:
+            # SQLite takes the columns of a group from the row that has the maximum.
+            rows = self._database.read(
+                f"SELECT project, domain, name, version, max(created_at) FROM tasks WHERE {condition}",
+                *values,
+            )
+            within, bounds = listing.where(*scope)
+            counted = self._database.read(
+                f"SELECT count(*) FROM (SELECT DISTINCT project, domain, name FROM tasks WHERE {within})",
+                *bounds,
+            )
+            self._found = _Found(query, [tuple(row)[:4] for row in rows], counted[0][0])
+        return self._found
 
     async def list_versions(
         self,
@@ -181,7 +205,10 @@ def find_spec(database: Database, task: TaskIdentifier) -> TaskSpec:
 
 
 def _find(database: Database, task: TaskIdentifier) -> sqlite3.Row:
-    key = (task.project, task.domain, task.name, task.version)
+    return _read(database, (task.project, task.domain, task.name, task.version))
+
+
+def _read(database: Database, key: _Key) -> sqlite3.Row:
     rows = database.read(
         "SELECT * FROM tasks WHERE project = ? AND domain = ? AND name = ? AND version = ?", *key
     )

@@ -39,7 +39,7 @@ from flyteidl2.dataproxy.dataproxy_service_pb2 import (
 from flyteidl2.task.common_pb2 import Inputs
 from flyteidl2.task.task_definition_pb2 import TaskIdentifier, TaskSpec
 from google.protobuf.timestamp_pb2 import Timestamp
-from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, HTTPScope
+from hypercorn.typing import ASGIReceiveCallable, ASGIReceiveEvent, ASGISendCallable, HTTPScope
 
 from flyte_deploy.embedded.common import Context
 from flyte_deploy.embedded.database import Database
@@ -174,8 +174,16 @@ class Store:
         if method == "PUT":
             fault = self._watch.count("PUT")
             status, code, body = 200, "ok", b""
+            ended = False
+
+            async def read() -> ASGIReceiveEvent:
+                nonlocal ended
+                message = await receive()
+                ended = message["type"] != "http.request" or not message["more_body"]
+                return message
+
             try:
-                await self._put(scope, receive, fault)
+                await self._put(scope, read, fault)
             except _Refused as refused:
                 status, code, body = refused.status, refused.code, _xml(refused)
             except (OSError, sqlite3.Error) as error:
@@ -184,6 +192,9 @@ class Store:
                 status, code, body = 500, failure.code, _xml(failure)
             self._database.log("PUT", code)
             if code not in ("Canceled", "Dropped"):
+                # A client that is still sending would see a broken connection instead of the answer.
+                while not ended:
+                    await read()
                 await _answer(send, status, body)
         elif method in ("GET", "HEAD"):
             await self._get(scope, send)

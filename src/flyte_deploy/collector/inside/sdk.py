@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import os
 import sys
@@ -114,7 +115,8 @@ class Declarations:
         """Note the place of every environment that is created from now on."""
         cls = environment_class()
         original = cls.__post_init__  # type: ignore[attr-defined]
-        inside = package_folder()
+        # Cloning an environment goes through the standard library.
+        inside = (package_folder(), os.path.abspath(dataclasses.__file__), "<")
         places = self._places
 
         def __post_init__(environment: Any) -> None:  # noqa: N807
@@ -122,7 +124,7 @@ class Declarations:
             frame = frame.f_back if frame else None
             while frame is not None:
                 name = frame.f_code.co_filename
-                if not name.startswith((inside, "<")):
+                if not name.startswith(inside):
                     places[id(environment)] = (os.path.abspath(name), frame.f_lineno)
                     break
                 frame = frame.f_back

@@ -1,0 +1,1 @@
+"""How tickets come and answers go."""
