@@ -105,12 +105,12 @@ def _settings(command: str, arguments: dict[str, Any]) -> Settings:
     return resolve(given, os.environ, Path.cwd(), command=command, selects=False)
 
 
-def _collect(environments: tuple[Any, ...], settings: Settings, listen: Listen) -> Collected:
+def _collect(environments: tuple[Any, ...], settings: Settings, captures: Path, listen: Listen) -> Collected:
     from flyte_deploy.collector.here import collect_here
     from flyte_deploy.project.load import request_of
 
     del listen  # nothing is loaded: there is nothing to tell
-    return collect_here(request_of(settings), environments)
+    return collect_here(request_of(settings, captures), environments)
 
 
 def _ignore(progress: Progress) -> None:

@@ -3,18 +3,32 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
+from flyteidl2.task.task_service_pb2 import DeployTaskRequest
+
 from flyte_deploy.bundle.archive import pack
+from flyte_deploy.captured import publish_captured
 from flyte_deploy.clock import Clock
 from flyte_deploy.compare import Compared, requests
-from flyte_deploy.controlplane import ControlPlane, Interrupted, Outcome, Registration, register, verify
+from flyte_deploy.controlplane import (
+    ControlPlane,
+    Interrupted,
+    Outcome,
+    Registration,
+    Uploads,
+    offload_trigger_inputs,
+    register,
+    verify,
+)
 from flyte_deploy.decision import active_triggers
 from flyte_deploy.errors import DeployError
 from flyte_deploy.model import Bundle, Deployment, Progress, Task
 from flyte_deploy.settings import Settings
 from flyte_deploy.specs.same import same_content
 from flyte_deploy.stores import Store
+from flyte_deploy.stores.signed_url import SignedUrlStore
 
 _NAMED = 20
 """How many tasks an error lists by name."""
@@ -33,9 +47,13 @@ def carry_out(settings: Settings, compared: Compared, plane: ControlPlane, clock
         assert plan.bundle is not None
         with clock.step("publish", f"Uploading the bundle to {plan.bundle_store}"):
             address = publish(plan.bundle, compared.store, clock)
+    captured: dict[str, str] = {}
+    if plan.captured and plan.to_register:
+        with clock.step("captured", f"Uploading {len(plan.captured)} files that defaults need"):
+            captured = _publish_captured(compared, plane, clock)
     if plan.to_register:
         with clock.step("register", f"Registering {len(plan.to_register)} tasks"):
-            _register(settings, compared, address, plane, clock)
+            _register(settings, compared, address, captured, plane, clock)
     pruned: tuple[str, ...] = ()
     if plan.prune and plan.stale_triggers:
         assert plan.target is not None
@@ -62,17 +80,38 @@ def publish(bundle: Bundle, store: Store, clock: Clock) -> str:
         )
 
 
+def _publish_captured(compared: Compared, plane: ControlPlane, clock: Clock) -> dict[str, str]:
+    assert compared.plan.target is not None
+    return publish_captured(
+        compared.identified.captured,
+        SignedUrlStore(Uploads(plane, compared.plan.target)),
+        lambda done, total: clock.listen(Progress("upload", "", done, total)),
+    )
+
+
 def _register(
-    settings: Settings, compared: Compared, address: str, plane: ControlPlane, clock: Clock
+    settings: Settings,
+    compared: Compared,
+    address: str,
+    captured: Mapping[str, str],
+    plane: ControlPlane,
+    clock: Clock,
 ) -> None:
     plan = compared.plan
     assert plan.target is not None
-    stamp = requests(compared.identified, plan.target, plan.version, address)
+    stamp = requests(compared.identified, plan.target, plan.version, address, captured)
     live = compared.decision.triggers
 
-    def registration(task: Task) -> Registration:
+    def make(task: Task) -> DeployTaskRequest:
         active = active_triggers(task, live.get(task.name, ()), insist=settings.activate_triggers)
-        return Registration(task.name, lambda: stamp(task, active))
+        return stamp(task, active)
+
+    # Those with triggers are made at once, so that their inputs are uploaded side by side; they are few.
+    made = {one.task.name: make(one.task) for one in plan.to_register if one.task.triggers}
+    offload_trigger_inputs(plane, plan.target, list(made.values()))
+
+    def registration(task: Task) -> Registration:
+        return Registration(task.name, lambda: made[task.name] if task.name in made else make(task))
 
     try:
         outcome = register(

@@ -13,7 +13,7 @@ from flyte_deploy.clock import Clock
 from flyte_deploy.controlplane import ControlPlane, Uploads
 from flyte_deploy.decision import Decision, decide
 from flyte_deploy.identify import Identified
-from flyte_deploy.model import Plan, PlannedEnvironment, PlannedTask, Progress, Target, Task
+from flyte_deploy.model import Plan, PlannedEnvironment, PlannedTask, PlannedUpload, Progress, Target, Task
 from flyte_deploy.settings import Settings
 from flyte_deploy.specs.stamp import Stamps, image_cache, stamper
 from flyte_deploy.stores import Store, open_store
@@ -39,7 +39,7 @@ def compare(settings: Settings, identified: Identified, plane: ControlPlane, clo
     name = version.render(template, identified.version_values)
     target = Target(settings.project, settings.domain, settings.org)
     stamps = lru_cache(maxsize=2)(
-        lambda chosen: requests(identified, target, chosen, _archive_name(identified))
+        lambda chosen: requests(identified, target, chosen, _archive_name(identified), _contents(identified))
     )
     with clock.step("compare", "Comparing with what is registered"):
         store = open_store(settings.bundle_store, uploads=Uploads(plane, target))
@@ -99,9 +99,12 @@ def without_control_plane(settings: Settings, identified: Identified, clock: Clo
 
 
 def requests(
-    identified: Identified, target: Target, version: str, bundle_uri: str
+    identified: Identified, target: Target, version: str, bundle_uri: str, captured: Mapping[str, str]
 ) -> Callable[[Task, Mapping[str, bool]], DeployTaskRequest]:
-    """A function that makes the request of a task, given which of its triggers are active."""
+    """A function that makes the request of a task, given which of its triggers are active.
+
+    `captured` are the addresses of what was captured, by placeholder.
+    """
     answer = identified.collected.answer
     stamp = stamper(
         Stamps(
@@ -111,6 +114,7 @@ def requests(
             bundle_digest=identified.bundle.digest if identified.bundle else "",
             images=identified.images,
             image_cache=image_cache(answer.image_cache, identified.images),
+            captured=captured,
         )
     )
 
@@ -126,6 +130,13 @@ def requests(
 def _archive_name(identified: Identified) -> str:
     # Enough to compare specs by: a bundle's address ends in its digest.
     return identified.bundle.archive_name if identified.bundle else ""
+
+
+def _contents(identified: Identified) -> dict[str, str]:
+    # Likewise: the address of what was captured ends in its digest and name.
+    return {
+        one.placeholder: f"{one.digest}/{one.name}" if one.name else one.digest for one in identified.captured
+    }
 
 
 def _plan(
@@ -164,6 +175,10 @@ def _plan(
         bundle=identified.bundle,
         bundle_address=address,
         bundle_store=store,
+        captured=tuple(
+            PlannedUpload(one.name or f"folder, {len(one.files)} in it", one.digest, one.size)
+            for one in identified.captured
+        ),
         stale_triggers=stale,
         prune=settings.prune_triggers,
         notes=notes,

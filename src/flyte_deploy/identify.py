@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from flyte_deploy import graph
+from flyte_deploy.captured import Captured, read_captured
 from flyte_deploy.clock import Clock
 from flyte_deploy.collector.message import Collected
 from flyte_deploy.collector.run import explain_load_failure, load_error
@@ -19,6 +22,10 @@ from flyte_deploy.settings import Settings
 from flyte_deploy.specs.content import content_version
 
 
+TESTED_SDK = ((2, 0), (2, 12))
+"""The first and the last minor version of Flyte's SDK that this was tried with."""
+
+
 @dataclass(frozen=True)
 class Identified:
     """What would be deployed, known by its content.
@@ -29,6 +36,7 @@ class Identified:
         resolved: the environments, dependencies before dependents.
         bundle: the code, None where tasks get none.
         images: the image address of each environment, by name.
+        captured: files that defaults and trigger inputs need besides the bundle.
         content: the content version.
         commit: the state of the checkout, None outside of one.
         warnings: what a reader should look at.
@@ -39,6 +47,7 @@ class Identified:
     resolved: tuple[graph.Resolved, ...]
     bundle: Bundle | None
     images: Mapping[str, str]
+    captured: tuple[Captured, ...]
     content: str
     commit: Commit | None
     warnings: tuple[str, ...]
@@ -60,14 +69,20 @@ class Identified:
         return values
 
 
-def identify(settings: Settings, collected: Collected, clock: Clock) -> Identified:
+def identify(settings: Settings, collected: Collected, captures: Path, clock: Clock) -> Identified:
     """Resolve what was collected, and find out what its content is.
+
+    Args:
+        settings: all that the user said.
+        collected: what the collector brought.
+        captures: the folder with the files that it captured.
+        clock: times the steps.
 
     Raises:
         DeployError: for everything that is wrong with the environments, their images or their files.
     """
     with clock.step("resolve", "Resolving dependencies"):
-        resolved = graph.resolve(collected.environments)
+        resolved, left_out = _without_apps(graph.resolve(collected.environments), settings)
         environments = [one.environment for one in resolved]
         _check(environments, collected, settings)
         images = choose_images(environments, settings.images)
@@ -79,15 +94,50 @@ def identify(settings: Settings, collected: Collected, clock: Clock) -> Identifi
             # An address written as text stands in the requests themselves.
             images={e.name: images[e.name] for e in environments if e.image.kind != "text"},
         )
+        captured = read_captured(captures, collected.answer.captured)
         commit = read_commit(settings.root_dir)
     warnings = (
+        *_sdk(collected),
         *_not_loaded(collected, settings),
+        *left_out,
         *_volatile(environments),
         *(bundle.warnings if bundle else ()),
     )
     for warning in warnings:
         clock.listen(Progress("warning", warning))
-    return Identified(settings.root_dir, collected, resolved, bundle, images, content, commit, warnings)
+    return Identified(
+        settings.root_dir, collected, resolved, bundle, images, captured, content, commit, warnings
+    )
+
+
+def _without_apps(
+    resolved: tuple[graph.Resolved, ...], settings: Settings
+) -> tuple[tuple[graph.Resolved, ...], list[str]]:
+    """The task environments, and a warning for each other one that was to be left out."""
+    others = [one for one in resolved if one.environment.kind != "task"]
+    if others and not settings.skip_apps:
+        first = others[0].environment
+        raise DeployError(
+            f"environment '{first.name}' is of the kind {first.kind}: only task environments can be deployed",
+            where=str(first.location) if first.location else None,
+            details=tuple(f"so is '{one.name}', {one.environment.kind}" for one in others[1:]),
+            mend="Leave it out with --skip-apps, and deploy it with flyte deploy.",
+            usage=True,
+        )
+    names = {one.name for one in others}
+    kept = tuple(
+        dataclasses.replace(one, depends_on=tuple(name for name in one.depends_on if name not in names))
+        for one in resolved
+        if one.name not in names
+    )
+    return kept, [f"environment '{one.name}' ({one.environment.kind}) is left out" for one in others]
+
+
+def _sdk(collected: Collected) -> Iterator[str]:
+    numbers = re.match(r"(\d+)\.(\d+)", collected.answer.sdk)
+    if numbers is None or not TESTED_SDK[0] <= (int(numbers[1]), int(numbers[2])) <= TESTED_SDK[1]:
+        first, last = (".".join(map(str, version)) for version in TESTED_SDK)
+        yield f"flyte {collected.answer.sdk} was not tried with this deployer, only {first} to {last} were"
 
 
 def _check(environments: Sequence[Environment], collected: Collected, settings: Settings) -> None:
@@ -98,15 +148,6 @@ def _check(environments: Sequence[Environment], collected: Collected, settings: 
             mend="Define one: env = flyte.TaskEnvironment(name=…), with its tasks under @env.task.",
             usage=True,
         )
-    for environment in environments:
-        if environment.kind != "task":
-            raise DeployError(
-                f"environment '{environment.name}' is of the kind {environment.kind};"
-                " only task environments can be deployed",
-                where=str(environment.location) if environment.location else None,
-                mend="Leave it out of depends_on and of what is deployed.",
-                usage=True,
-            )
     if collected.answer.problems:
         raise load_error(collected.answer.problems, settings.root_dir)
     if not collected.answer.with_bundle and not settings.version:

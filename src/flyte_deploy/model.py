@@ -201,6 +201,15 @@ class PlannedEnvironment:
 
 
 @dataclass(frozen=True)
+class PlannedUpload:
+    """A file or folder that a default or a trigger's input needs. `size` is in bytes, `digest` hex."""
+
+    name: str
+    digest: str
+    size: int
+
+
+@dataclass(frozen=True)
 class Plan:
     """What a deploy would do.
 
@@ -214,6 +223,8 @@ class Plan:
         bundle_address: where the bundle lies already, empty if it is still to be uploaded (or nobody was
             asked).
         bundle_store: where bundles go, in words.
+        captured: files and folders that defaults and trigger inputs need; they go to the control plane's
+            storage, each once.
         stale_triggers: triggers that live and are gone from the code, as ``task/trigger``.
         prune: whether those are to be removed.
         notes: what a reader should know.
@@ -231,6 +242,7 @@ class Plan:
     bundle: Bundle | None
     bundle_address: str
     bundle_store: str
+    captured: tuple[PlannedUpload, ...] = ()
     stale_triggers: tuple[str, ...] = ()
     prune: bool = False
     notes: tuple[str, ...] = ()

@@ -7,7 +7,10 @@ Settings ▶ collect ▶ resolve ▶ identify ▶ compare ▶│ publish ▶ sta
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 from flyte_deploy.clock import Clock, Listen
 from flyte_deploy.collector.message import Collected
@@ -17,8 +20,11 @@ from flyte_deploy.model import Deployment, Plan
 from flyte_deploy.project.load import collect_from_files
 from flyte_deploy.settings import Settings
 
-Collect = Callable[[Settings, Listen], Collected]
-"""Brings the environments: from files, in a process of their own, or from this process."""
+Collect = Callable[[Settings, Path, Listen], Collected]
+"""Brings the environments: from files, in a process of their own, or from this process.
+
+The folder is for files that defaults of parameters need; it is there as long as the run.
+"""
 
 
 def plan(settings: Settings, listen: Listen, collect: Collect = collect_from_files) -> Plan:
@@ -33,10 +39,10 @@ def plan(settings: Settings, listen: Listen, collect: Collect = collect_from_fil
         DeployError: for everything that is wrong before registration.
     """
     clock = Clock(listen)
-    with connection(settings) as connected:
+    with connection(settings) as connected, scratch_folder() as captures:
         with clock.step("collect", "Loading the code"):
-            collected = collect(settings, listen)
-        identified = identify(settings, collected, clock)
+            collected = collect(settings, captures, listen)
+        identified = identify(settings, collected, captures, clock)
         plane = connected()
         # What asks the control plane is imported only now: a wrong input should not wait for it.
         from flyte_deploy import compare
@@ -58,10 +64,10 @@ def deploy(settings: Settings, listen: Listen, collect: Collect = collect_from_f
             registered.
     """
     clock = Clock(listen)
-    with connection(settings) as connected:
+    with connection(settings) as connected, scratch_folder() as captures:
         with clock.step("collect", "Loading the code"):
-            collected = collect(settings, listen)
-        identified = identify(settings, collected, clock)
+            collected = collect(settings, captures, listen)
+        identified = identify(settings, collected, captures, clock)
         plane = connected()
         assert plane is not None, "settings of a deploy name an endpoint"
         from flyte_deploy import carry_out, compare
@@ -69,3 +75,10 @@ def deploy(settings: Settings, listen: Listen, collect: Collect = collect_from_f
         compared = compare.compare(settings, identified, plane, clock)
         deployment = carry_out.carry_out(settings, compared, plane, clock)
     return dataclasses.replace(deployment, plan=dataclasses.replace(deployment.plan, steps=clock.steps))
+
+
+@contextmanager
+def scratch_folder() -> Iterator[Path]:
+    """A folder of this run alone, gone when it ends."""
+    with tempfile.TemporaryDirectory(prefix="flyte-deploy-") as folder:
+        yield Path(folder)

@@ -43,6 +43,18 @@ class Failure(Struct, frozen=True, kw_only=True):
     exit: bool = False
 
 
+class Capture(Struct, frozen=True):
+    """What a default or an input needs: a file of that name, or (then `name` is empty) a folder.
+
+    It lies below `digest` in the folder for captures; `files` are paths relative to that.
+    """
+
+    digest: str
+    name: str
+    folder: bool
+    files: tuple[str, ...]
+
+
 class Answer(Struct, frozen=True, kw_only=True):
     """The end of a run.
 
@@ -64,6 +76,7 @@ class Answer(Struct, frozen=True, kw_only=True):
     names: dict[str, str] = {}
     lazy: dict[str, str] = {}
     image_cache: str = ""
+    captured: tuple[Capture, ...] = ()
     with_bundle: bool = False
 
 

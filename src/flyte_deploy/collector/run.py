@@ -61,6 +61,7 @@ class Request:
     copy_style: str = "loaded_modules"
     sync_local_sys_paths: bool = True
     ignore_load_errors: bool = False
+    captures: Path | None = None
 
     def document(self) -> dict[str, object]:
         """As the collector reads it."""
@@ -77,6 +78,7 @@ class Request:
             "copy_style": self.copy_style,
             "sync_local_sys_paths": self.sync_local_sys_paths,
             "ignore_load_errors": self.ignore_load_errors,
+            "captures": str(self.captures or ""),
         }
 
 

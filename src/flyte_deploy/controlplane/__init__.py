@@ -2,6 +2,7 @@
 
 from flyte_deploy.controlplane.channel import Endpoint, open_channel
 from flyte_deploy.controlplane.client import ControlPlane
+from flyte_deploy.controlplane.inputs import offload_trigger_inputs
 from flyte_deploy.controlplane.registration import Interrupted, Outcome, Registration, register, verify
 from flyte_deploy.controlplane.triggers import LiveTrigger
 from flyte_deploy.controlplane.unary import Retry
@@ -16,6 +17,7 @@ __all__ = [
     "Registration",
     "Retry",
     "Uploads",
+    "offload_trigger_inputs",
     "open_channel",
     "register",
     "verify",

@@ -12,7 +12,7 @@ from flyte_deploy.project.interpreter import find_interpreter
 from flyte_deploy.settings import Settings
 
 
-def collect_from_files(settings: Settings, listen: Listen) -> Collected:
+def collect_from_files(settings: Settings, captures: Path, listen: Listen) -> Collected:
     """Load the files that the settings name, in the project's own interpreter.
 
     Raises:
@@ -29,7 +29,7 @@ def collect_from_files(settings: Settings, listen: Listen) -> Collected:
         )
     first = settings.paths[0]
     collected = collect(
-        request_of(settings, files),
+        request_of(settings, captures, files),
         python=find_interpreter(settings.python, first if first.is_dir() else first.parent),
         timeout=settings.load_timeout,
         listen=listen,
@@ -40,8 +40,8 @@ def collect_from_files(settings: Settings, listen: Listen) -> Collected:
     return collected
 
 
-def request_of(settings: Settings, files: tuple[tuple[Path, str], ...] = ()) -> Request:
-    """The collector's request for settings and files."""
+def request_of(settings: Settings, captures: Path, files: tuple[tuple[Path, str], ...] = ()) -> Request:
+    """The collector's request for settings, files, and a folder for files that defaults need."""
     return Request(
         root=settings.root_dir,
         files=files,
@@ -55,6 +55,7 @@ def request_of(settings: Settings, files: tuple[tuple[Path, str], ...] = ()) -> 
         copy_style=settings.copy_style,
         sync_local_sys_paths=settings.sync_local_sys_paths,
         ignore_load_errors=settings.ignore_load_errors,
+        captures=captures,
     )
 
 

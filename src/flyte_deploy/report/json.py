@@ -57,6 +57,7 @@ def _plan(plan: Plan) -> dict[str, Any]:
         "python": plan.python,
         "sdk": plan.sdk,
         "bundle": _bundle(plan.bundle, plan) if plan.bundle else None,
+        "captured": [{"name": one.name, "digest": one.digest, "size": one.size} for one in plan.captured],
         "environments": [_environment(environment) for environment in plan.environments],
         "stale_triggers": list(plan.stale_triggers),
         "warnings": list(plan.warnings),

@@ -76,6 +76,8 @@ def plan_text(plan: Plan) -> str:
     if plan.version != plan.content:
         lines.append(f"  content  {plan.content}")
     lines += [f"  {line}" for line in _bundle_lines(plan)]
+    for upload in plan.captured:
+        lines.append(f"  default  {plain(upload.name)}, {size_text(upload.size)}, {upload.digest[:12]}")
     lines.append(f"  python   {plan.python}, flyte {plan.sdk}")
     lines += ["", "In this order:"]
     for number, environment in enumerate(plan.environments, start=1):

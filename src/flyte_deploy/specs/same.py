@@ -11,15 +11,18 @@ from pathlib import PurePosixPath
 
 from flyteidl2.task.task_definition_pb2 import TaskSpec
 
+from flyte_deploy.specs.walk import change_text
+
 _ADDRESS = re.compile(rb"0x[0-9a-f]{9,16}")
+_BEFORE_DIGEST = re.compile(r"^[a-z0-9]+://.*/(?=[0-9a-f]{64}(/|$))|^/(?=[0-9a-f]{64}(/|$))")
 _IMAGE_DIGEST = re.compile(r"@sha256:[0-9a-f]{64}")
 
 
 def same_content(one: TaskSpec, other: TaskSpec) -> bool:
     """Whether two specs of one task differ only in where things came from or lie.
 
-    Left out of the comparison: the source link, the bundle's folder (its name holds its digest), the digests
-    of images and the runs that built them, memory addresses in names.
+    Left out of the comparison: the source link, the folders of the bundle and of uploaded defaults (their
+    names hold their digests), the digests of images and the runs that built them, memory addresses in names.
     """
     return comparable(one) == comparable(other)
 
@@ -33,6 +36,8 @@ def comparable(spec: TaskSpec) -> bytes:
     copy.documentation.short_description = copy.documentation.short_description[:255]
     copy.documentation.long_description = copy.documentation.long_description[:2048]
     copy.environment.description = copy.environment.description[:255]
+    for parameter in copy.default_inputs:
+        change_text(parameter, _content_address)
     template = copy.task_template
     template.metadata.ClearField("image_build_run")
     template.metadata.code_bundle_uri = PurePosixPath(template.metadata.code_bundle_uri).name
@@ -41,6 +46,11 @@ def comparable(spec: TaskSpec) -> bytes:
         _plain_arguments(template.container.args)
     text = copy.SerializeToString(deterministic=True)
     return _ADDRESS.sub(b"0x", text)
+
+
+def _content_address(text: str) -> str:
+    """An address less what comes before the digest of its content."""
+    return _BEFORE_DIGEST.sub("", text)
 
 
 def _plain_arguments(arguments: object) -> None:

@@ -7,17 +7,17 @@ import gzip
 import hashlib
 import io
 import json
-from collections.abc import Callable, Mapping, MutableMapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 from flyteidl2.task.task_service_pb2 import DeployTaskRequest
-from google.protobuf.message import DecodeError, Message
+from google.protobuf.message import DecodeError
 
 from flyte_deploy.collector.inside import sdk
 from flyte_deploy.errors import DeployError
 from flyte_deploy.model import Target, Task
 from flyte_deploy.specs import placeholders
+from flyte_deploy.specs.walk import change_text
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,7 @@ class Stamps:
         bundle_digest: the bundle's digest, empty without a bundle.
         images: the image of each environment, by name.
         image_cache: the image cache as tasks carry it, see `image_cache`.
+        captured: the addresses of files that defaults and trigger inputs need, by placeholder.
     """
 
     target: Target
@@ -39,6 +40,7 @@ class Stamps:
     bundle_digest: str
     images: Mapping[str, str]
     image_cache: str
+    captured: Mapping[str, str] = field(default_factory=dict)
 
     def values(self) -> dict[str, str]:
         """The text of each placeholder."""
@@ -51,6 +53,7 @@ class Stamps:
             sdk.BUNDLE_DIGEST: self.bundle_digest,
             sdk.IMAGE_CACHE: self.image_cache,
             **{placeholders.image(name): uri for name, uri in self.images.items()},
+            **self.captured,
         }
 
 
@@ -78,13 +81,16 @@ def stamper(stamps: Stamps) -> Callable[[Task, str, Mapping[str, bool]], DeployT
     """
     values = stamps.values()
 
+    def fill_in(text: str) -> str:
+        return placeholders.replace(text, values) if placeholders.MARK in text else text
+
     def stamp(task: Task, link: str, active: Mapping[str, bool]) -> DeployTaskRequest:
         request = DeployTaskRequest()
         try:
             request.ParseFromString(task.request)
         except DecodeError:
             raise DeployError(f"the collector's request for task '{task.name}' cannot be read") from None
-        _replace(request, values)
+        change_text(request, fill_in)
         _own_identity(request, task, stamps)
         if link:
             request.spec.documentation.source_code.link = link
@@ -121,33 +127,3 @@ def _stamp_actor(request: DeployTaskRequest, stamps: Stamps) -> None:
     image = template.container.image
     text = f"{basis}\0{stamps.bundle_digest}\0{image}\0{request.spec.environment.name}"
     template.custom["version"] = hashlib.sha256(text.encode()).hexdigest()[:15]
-
-
-def _replace(message: Message, values: Mapping[str, str]) -> None:
-    for field, value in message.ListFields():
-        if isinstance(value, str):
-            if placeholders.MARK in value:
-                setattr(message, field.name, placeholders.replace(value, values))
-        elif isinstance(value, Message):
-            _replace(value, values)
-        elif isinstance(value, MutableMapping):
-            _replace_in_map(value, values)
-        elif not isinstance(value, (int, float, bool, bytes)):
-            _replace_in_list(value, values)
-
-
-def _replace_in_map(items: MutableMapping[Any, Any], values: Mapping[str, str]) -> None:
-    for key in items:
-        item = items[key]
-        if isinstance(item, Message):
-            _replace(item, values)
-        elif isinstance(item, str) and placeholders.MARK in item:
-            items[key] = placeholders.replace(item, values)
-
-
-def _replace_in_list(items: Any, values: Mapping[str, str]) -> None:
-    for index, item in enumerate(items):
-        if isinstance(item, Message):
-            _replace(item, values)
-        elif isinstance(item, str) and placeholders.MARK in item:
-            items[index] = placeholders.replace(item, values)

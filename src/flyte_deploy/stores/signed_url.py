@@ -64,20 +64,28 @@ class SignedUrlStore:
 
     def find(self, bundle: Bundle) -> str | None:
         """As `Store.find`. Asks the control plane once, and once more for the address if it is there."""
+        return self.find_object(bundle.digest, bundle.archive_name)
+
+    def find_object(self, folder: str, name: str) -> str | None:
+        """The address of an object whose folder is the digest of its content; None if it is not there."""
         try:
             self._uploads.create_upload_location(
-                filename=bundle.archive_name,
-                filename_root=bundle.digest,
+                filename=name,
+                filename_root=folder,
                 content_md5=None,
                 content_length=None,
                 add_content_md5_metadata=False,
             )
         except AlreadyExists:
-            return self._address(bundle)
+            return self._address(folder, name)
         return None
 
     def publish(self, bundle: Bundle, archive: Archive, progress: Listen) -> str:
-        """As `Store.publish`. The storage checks length and MD5, and has an object whole or not at all.
+        """As `Store.publish`. The storage checks length and MD5, and has an object whole or not at all."""
+        return self.publish_object(bundle.digest, bundle.archive_name, archive, progress)
+
+    def publish_object(self, folder: str, name: str, file: Archive, progress: Listen) -> str:
+        """Put a file into the folder that is the digest of its content, and return its address.
 
         Repeats what can succeed another time: broken connections, the statuses 408, 429 and 5xx, a stalled
         upload, and, with a fresh address, a refused or expired one.
@@ -86,11 +94,11 @@ class SignedUrlStore:
         refusals = 0
         for attempt in range(1, self._attempts + 1):
             try:
-                location = location or self._location(bundle, archive)
+                location = location or self._location(folder, name, file)
             except AlreadyExists:
-                # Another deployment of the same code was quicker.
-                return self._address(bundle)
-            failure = _put(location, archive, progress)
+                # Another deployment of the same content was quicker.
+                return self._address(folder, name)
+            failure = _put(location, file, progress)
             if failure is None:
                 return location.native_url
             refusals += failure.refused
@@ -103,33 +111,33 @@ class SignedUrlStore:
                 self._pause(failure.retry_after or _backoff(attempt))
         raise AssertionError("unreachable")
 
-    def _location(self, bundle: Bundle, archive: Archive) -> UploadLocation:
+    def _location(self, folder: str, name: str, file: Archive) -> UploadLocation:
         return self._uploads.create_upload_location(
-            filename=bundle.archive_name,
-            filename_root=bundle.digest,
-            content_md5=archive.md5,
-            content_length=archive.size,
+            filename=name,
+            filename_root=folder,
+            content_md5=file.md5,
+            content_length=file.size,
             add_content_md5_metadata=True,
         )
 
-    def _address(self, bundle: Bundle) -> str:
+    def _address(self, folder: str, name: str) -> str:
         """The address of an object that exists: that of an absent one beside it, with its name."""
         absent = f"{secrets.token_hex(16)}.absent"
         location = self._uploads.create_upload_location(
             filename=absent,
-            filename_root=bundle.digest,
+            filename_root=folder,
             content_md5=None,
             content_length=None,
             add_content_md5_metadata=False,
         )
-        folder, slash, name = location.native_url.rpartition("/")
-        if name != absent:
+        above, slash, last = location.native_url.rpartition("/")
+        if last != absent:
             raise DeployError(
                 "the control plane gives an address that does not end with the name it was asked for",
                 where=location.native_url,
                 mend="Use another store with --bundle-store.",
             )
-        return folder + slash + bundle.archive_name
+        return above + slash + name
 
 
 @dataclass(frozen=True)

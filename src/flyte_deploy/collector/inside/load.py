@@ -88,6 +88,9 @@ def explain(error: BaseException, path: str, root: str) -> dict[str, Any]:
         text = str(error.msg if isinstance(error, SyntaxError) else error)
     except Exception:  # an exception's own __str__ may be broken
         text = ""
+    cause = error.__cause__
+    if cause is not None:
+        text += f" ({type(cause).__name__}: {cause})"
     return {
         "file": path,
         "type": type(error).__name__,

@@ -13,6 +13,7 @@ from base64 import b64encode
 from typing import Any
 
 from . import PROTOCOL, describe, load, sdk, serialize
+from .capture import Capture
 from .imports import lazy_modules
 
 
@@ -142,9 +143,15 @@ def describe_and_serialize(
                     described["tasks"].append(one)
             emit({"environment": described})
 
-    with serialize.without_git():
+    capture = Capture(request["captures"])
+    with serialize.without_git(), capture.instead_of_uploading():
         asyncio.run(run())
-    return {"problems": problems, "image_cache": serializer.image_cache, "with_bundle": with_bundle}
+    return {
+        "problems": problems,
+        "image_cache": serializer.image_cache,
+        "with_bundle": with_bundle,
+        "captured": capture.captured,
+    }
 
 
 def _closure(selected: list[Any]) -> list[Any]:

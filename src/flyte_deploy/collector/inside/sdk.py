@@ -17,7 +17,9 @@ BUNDLE = "<<flyte-deploy:bundle>>"
 BUNDLE_DIGEST = "<<flyte-deploy:bundle-digest>>"
 IMAGE_CACHE = "<<flyte-deploy:image-cache>>"
 IMAGE = "<<flyte-deploy:image:{}>>"
-PLACEHOLDERS = (VERSION, PROJECT, DOMAIN, ORG, BUNDLE, BUNDLE_DIGEST, IMAGE_CACHE, IMAGE)
+# It has to look like an address to the SDK, which uploads what does not.
+FILE = "<<flyte-deploy:file://{}>>"
+PLACEHOLDERS = (VERSION, PROJECT, DOMAIN, ORG, BUNDLE, BUNDLE_DIGEST, IMAGE_CACHE, IMAGE, FILE)
 
 
 class UnusableError(Exception):
