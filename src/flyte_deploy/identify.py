@@ -21,7 +21,6 @@ from flyte_deploy.project.git import Commit, read_commit
 from flyte_deploy.settings import Settings
 from flyte_deploy.specs.content import content_version
 
-
 TESTED_SDK = ((2, 0), (2, 12))
 """The first and the last minor version of Flyte's SDK that this was tried with."""
 
