@@ -7,6 +7,7 @@ DO_NOT_TRACK=1: it would report to a service at each run otherwise.
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
@@ -137,6 +138,25 @@ class Bench:
             _row("500 MB in 5,000 files, unchanged", figures["ours again"], figures["peer first"], 1 / 30),
         ]
 
+    def verify(self) -> list[Row]:
+        """1,000 tasks of 100 modules loaded from the bundle, against importing the modules where they are."""
+        folder = self._project("verify", lambda f: projects.environments(f, 100))
+        modules = "\n".join(f"import {path.stem}" for path in sorted(folder.glob("*.py")))
+        command = [sys.executable, "-c", modules]
+        # Neither finds compiled files.
+        plain = {**QUIET, "PYTHONDONTWRITEBYTECODE": "1"}
+        ours, imports = [], []
+        with control_plane([OURS], self.folder / "verify-ours") as endpoint:
+            for number in range(5):
+                arguments = ("--version", f"v{number}", "--output-format", "json")
+                output = deploy(endpoint, folder, *arguments).output
+                document = json.JSONDecoder().raw_decode(output, output.index("\n{") + 1)[0]
+                ours += [step["seconds"] for step in document["steps"] if step["name"] == "verify"]
+                imports.append(run(command, folder=folder, environment=plain).seconds or 0)
+        best, against = min(ours), min(imports)
+        name = "verify 1,000 tasks in 100 modules, against importing them"
+        return [Row(name, f"{best:.2f} s", f"{against:.2f} s", best / against, 1.5)]
+
     def help(self) -> list[Row]:
         """Our help against the peer's version."""
         ours = min(
@@ -161,7 +181,7 @@ def _seconds(figure: Run) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print the table, and answer 1 where a figure misses what it must reach."""
     parser = argparse.ArgumentParser(description=__doc__)
-    names = ("help", "independent", "chain", "scale", "tree")
+    names = ("help", "verify", "independent", "chain", "scale", "tree")
     parser.add_argument("only", nargs="*", choices=[*names, []], help="measure only these")
     parser.add_argument("--cap", type=float, default=600, help="seconds that the peer may take")
     chosen = parser.parse_args(arguments)

@@ -1,4 +1,4 @@
-"""Publish, stamp, register: the part of a deploy that writes."""
+"""Verify, publish, stamp, register: the part of a deploy that writes."""
 
 from __future__ import annotations
 
@@ -29,6 +29,7 @@ from flyte_deploy.settings import Settings
 from flyte_deploy.specs.same import same_content
 from flyte_deploy.stores import Store
 from flyte_deploy.stores.signed_url import SignedUrlStore
+from flyte_deploy.verify import verify_bundle
 
 _NAMED = 20
 """How many tasks an error lists by name."""
@@ -43,6 +44,8 @@ def carry_out(settings: Settings, compared: Compared, plane: ControlPlane, clock
     """
     plan = compared.plan
     address = plan.bundle_address
+    if plan.to_register and settings.verify == "bundle":
+        _verify(settings, compared, clock)
     if plan.uploads:
         assert plan.bundle is not None
         with clock.step("publish", f"Uploading the bundle to {plan.bundle_store}"):
@@ -67,6 +70,16 @@ def carry_out(settings: Settings, compared: Compared, plane: ControlPlane, clock
         registered=tuple(one.task.name for one in plan.to_register),
         pruned=pruned,
     )
+
+
+def _verify(settings: Settings, compared: Compared, clock: Clock) -> None:
+    plan = compared.plan
+    if plan.bundle is None:
+        note = "no code travels with the tasks: that they load cannot be verified without their image"
+        clock.listen(Progress("note", note))
+        return
+    with clock.step("verify", f"Loading {len(plan.to_register)} tasks from the bundle alone"):
+        verify_bundle(settings, plan, compared.identified.collected.answer.path, clock.listen)
 
 
 def publish(bundle: Bundle, store: Store, clock: Clock) -> str:

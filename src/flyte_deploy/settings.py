@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from flyte_deploy.config_file import ConfigFile
 
 CopyStyle = Literal["loaded_modules", "all", "none"]
+Verify = Literal["bundle", "off"]
 OutputFormat = Literal["text", "json"]
 
 EMBEDDED = "embedded"
@@ -78,6 +79,8 @@ class Settings:
     prune_triggers: bool = False
     activate_triggers: bool = False
     skip_apps: bool = False
+    verify: Verify = "bundle"
+    """``bundle`` loads every task from the bundle's files alone before anything is uploaded."""
     concurrency: int = 32
     dry_run: bool = False
     detailed_exitcode: bool = False
@@ -371,6 +374,14 @@ OPTIONS: tuple[Option, ...] = (
         default=False,
         section=_REGISTRATION,
         help="Leave out app environments, which cannot be deployed yet.",
+    ),
+    Option(
+        name="verify",
+        choices=("bundle", "off"),
+        default="bundle",
+        section=_REGISTRATION,
+        help="Load every task from the bundle's files alone, as the task container will, before anything is "
+        "uploaded.",
     ),
     Option(
         name="concurrency",

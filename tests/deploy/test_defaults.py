@@ -17,7 +17,9 @@ import pandas as pd
 from flyte.io import DataFrame, Dir, File
 
 here = Path(__file__).parent
-env = flyte.TaskEnvironment(name="jobs", image="registry.example/team/image:1")
+env = flyte.TaskEnvironment(
+    name="jobs", image="registry.example/team/image:1", include=("data.csv", "other.csv", "folder")
+)
 table = pd.DataFrame({"a": [1, 2], "b": ["x", "y"]})
 
 @env.task

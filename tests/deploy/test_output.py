@@ -40,7 +40,7 @@ def test_documents_follow_the_schema(write: Write, cli: Cli) -> None:
     names = [document["schema"].split("/")[1] for document in documents]
     assert names == ["plan", "deployment", "error", "plan"]
     steps = [step["name"] for step in documents[1]["steps"]]
-    assert steps == ["collect", "resolve", "identify", "compare", "publish", "register"]
+    assert steps == ["collect", "resolve", "identify", "compare", "verify", "publish", "register"]
 
 
 def test_a_default_that_differs_by_design_is_warned_of(write: Write, cli: Cli) -> None:

@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,13 +37,26 @@ class OursFailed(Exception):  # noqa: N818
     """We could not; our output."""
 
 
-def compare(folder: Path, arguments: Sequence[str], environment: dict[str, str] | None = None) -> Comparison:
+def compare(
+    folder: Path,
+    arguments: Sequence[str],
+    environment: Mapping[str, str] | None = None,
+    *,
+    ours: Sequence[str] = (),
+    peer_folder: Path | None = None,
+    flyte: str = "",
+    python: str = "",
+) -> Comparison:
     """Deploy with both and compare.
 
     Args:
         folder: the working directory.
         arguments: of both: options that both have, paths, environments.
         environment: variables to add.
+        ours: arguments of ours alone.
+        peer_folder: the peer's working directory, where it cannot deploy from ours.
+        flyte: the peer's command, by default that of this interpreter.
+        python: the project's interpreter for us, by default this one.
 
     Raises:
         PeerFailed, OursFailed: where one of them does not deploy it.
@@ -61,18 +74,23 @@ def compare(folder: Path, arguments: Sequence[str], environment: dict[str, str] 
         }
         variables["PYTHONDONTWRITEBYTECODE"] = "1"
         with running(Path(scratch) / "theirs") as server:
-            theirs = _peer(folder, arguments, server.endpoint, variables, server)
+            theirs = _peer(peer_folder or folder, arguments, server.endpoint, variables, server, flyte)
         with running(Path(scratch) / "ours") as server:
-            ours, document = _ours(folder, arguments, server.endpoint, variables, server)
-            return _compare(ours, document, theirs)
+            arguments = [*arguments, *ours, *(("--python", python) if python else ())]
+            return _compare(*_ours(folder, arguments, server.endpoint, variables, server), theirs)
 
 
 def _peer(
-    folder: Path, arguments: Sequence[str], endpoint: str, variables: dict[str, str], server: Any
+    folder: Path,
+    arguments: Sequence[str],
+    endpoint: str,
+    variables: dict[str, str],
+    server: Any,
+    flyte: str,
 ) -> dict[str, list[tuple[DeployTaskRequest, dict[str, bytes]]]]:
-    flyte = str(Path(sys.executable).with_name("flyte"))
+    flyte = flyte or str(Path(sys.executable).with_name("flyte"))
     command = [flyte, "--endpoint", f"dns:///{endpoint}", "--insecure", "deploy", *_TARGET, *arguments]
-    # Without ruff on the path, which would add lazily imported modules where it happens to be installed.
+    # Where a ruff is on the path it looks for lazily imported modules, else it leaves them out.
     result = subprocess.run(
         command, cwd=folder, env=variables, capture_output=True, text=True, timeout=300, check=False
     )
@@ -124,24 +142,31 @@ def _compare(
         candidates = [list(differences(normal(request), normal(other))) for other, _ in theirs[name]]
         fewest = min(candidates, key=len)
         found += [f"{name}: {difference}" for difference in fewest]
-        found += _bundle_differences(name, files, theirs[name][candidates.index(fewest)][1], reasons)
+        # The peer may send a task several times, each with another bundle: ours has the files of all.
+        bundles = [
+            bundle
+            for candidate, (_, bundle) in zip(candidates, theirs[name], strict=True)
+            if len(candidate) == len(fewest)
+        ]
+        found += _bundle_differences(files, bundles, reasons)
     return Comparison(
         len(ours), sum(len(requests) for requests in theirs.values()), tuple(dict.fromkeys(found))
     )
 
 
 def _bundle_differences(
-    name: str, ours: dict[str, bytes], theirs: dict[str, bytes], reasons: dict[str, str]
+    ours: dict[str, bytes], theirs: Sequence[dict[str, bytes]], reasons: dict[str, str]
 ) -> list[str]:
-    missing = [f"{name}: bundle: {path} is missing" for path in sorted(set(theirs) - set(ours))]
+    every = {path: content for bundle in theirs for path, content in bundle.items()}
+    missing = [f"bundle: {path} is missing" for path in sorted(set(every) - set(ours))]
     changed = [
-        f"{name}: bundle: {path} has other bytes"
-        for path in sorted(set(theirs) & set(ours))
-        if ours[path] != theirs[path]
+        f"bundle: {path} has other bytes"
+        for path in sorted(set(every) & set(ours))
+        if ours[path] != every[path]
     ]
     surplus = [
-        f"{name}: bundle: {path} is too much, and no import explains it ({reasons.get(path)})"
-        for path in sorted(set(ours) - set(theirs))
+        f"bundle: {path} is too much, and no import explains it ({reasons.get(path)})"
+        for path in sorted(set(ours) - set(every))
         if reasons.get(path) not in ("imported", "lazy import", "include")
     ]
     return [*missing, *changed, *surplus]

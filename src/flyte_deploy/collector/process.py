@@ -151,6 +151,11 @@ class IsolatedProcess:
             on_line(pending.decode("utf-8", "replace"))
 
 
+def in_isolated_process() -> bool:
+    """Whether this process, or one that it descends from, is such a child."""
+    return _MARK in os.environ
+
+
 def _feed(fd: int, document: bytes) -> None:
     with suppress(BrokenPipeError), os.fdopen(fd, "wb") as stream:
         stream.write(document)

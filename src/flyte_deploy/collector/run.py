@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
@@ -19,8 +20,8 @@ from flyte_deploy.errors import DeployError
 from flyte_deploy.model import Environment, Progress
 
 BOOT = """\
-import importlib.util, sys
-folder, *rest = sys.argv[1:]
+import importlib, importlib.util, sys
+folder, module, *rest = sys.argv[1:]
 sys.argv = ["flyte"]
 sys.path[:] = [entry for entry in sys.path if entry]
 spec = importlib.util.spec_from_file_location(
@@ -28,8 +29,7 @@ spec = importlib.util.spec_from_file_location(
 package = importlib.util.module_from_spec(spec)
 sys.modules[spec.name] = package
 spec.loader.exec_module(package)
-from _flyte_deploy_collector.main import main
-main(rest)
+importlib.import_module(spec.name + "." + module).main(rest)
 """
 
 LINE_LIMIT = 256 << 20
@@ -39,6 +39,7 @@ LINE_LIMIT = 256 << 20
 _OWN_CREDENTIALS = ("FLYTE_API_KEY", "FLYTE_ADMIN_CLIENTSECRET", "FLYTE_CREDENTIALS_CLIENT_SECRET")
 
 Listen = Callable[[Progress], None]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -83,13 +84,14 @@ class Request:
 
 
 @dataclass
-class _Watch:
+class Watch:
     """Which file is being loaded, and since when."""
 
     file: str = ""
     since: float = 0.0
 
     def patience(self, timeout: float) -> float:
+        """How many seconds are left of `timeout`."""
         return self.since + timeout - time.monotonic()
 
 
@@ -105,17 +107,22 @@ def collect(request: Request, *, python: str, timeout: float, listen: Listen) ->
     Raises:
         DeployError: for all that can go wrong in the project's code and its interpreter.
     """
-    watch = _Watch(since=time.monotonic())
-    process = _start(request, python, listen)
+    watch = Watch(since=time.monotonic())
+    process = start_inside(
+        "main",
+        request.document(),
+        python=python,
+        environment=environment_of_collector(os.environ),
+        folder=Path.cwd(),
+        on_line=lambda text: listen(Progress("output", text)),
+    )
     environments: list[Environment] = []
     decoder = msgspec.json.Decoder(Line)
     last: Line | None = None
     with ended(process):
         try:
             for raw in process.lines(lambda: watch.patience(timeout)):
-                if len(raw) > LINE_LIMIT:
-                    raise DeployError("the collector's answer is larger than is taken")
-                last = _decode(decoder, raw)
+                last = decode(decoder, raw)
                 if last.environment is not None:
                     environments.append(last.environment)
                 elif last.event:
@@ -125,7 +132,7 @@ def collect(request: Request, *, python: str, timeout: float, listen: Listen) ->
                 watch.since = time.monotonic()
         except TimeoutError:
             process.ask_where()
-            raise _took_too_long(process, watch, request.root, timeout) from None
+            raise took_too_long(process, watch, request.root, timeout) from None
     status = process.end()
     if process.suppressed:
         listen(
@@ -135,7 +142,7 @@ def collect(request: Request, *, python: str, timeout: float, listen: Listen) ->
             )
         )
     if last is None or (last.answer is None and last.failure is None):
-        raise _ended_early(process, status, watch, request.root, python)
+        raise ended_early(process, status, watch, request.root, python)
     if last.failure is not None:
         raise explain_failure(last.failure, request.root, python, request.files)
     assert last.answer is not None
@@ -157,15 +164,36 @@ def checked(answer: Answer, environments: tuple[Environment, ...]) -> Collected:
     return Collected(answer, environments)
 
 
-def _start(request: Request, python: str, listen: Listen) -> IsolatedProcess:
+def start_inside(
+    module: str,
+    document: Mapping[str, object],
+    *,
+    python: str,
+    environment: Mapping[str, str],
+    folder: Path,
+    on_line: Callable[[str], None],
+) -> IsolatedProcess:
+    """Start a module of `collector.inside` in an interpreter.
+
+    Args:
+        module: its name; its function ``main`` is called.
+        document: what it is asked.
+        python: the project's interpreter.
+        environment: its environment variables.
+        folder: its working directory.
+        on_line: told of every line that it prints.
+
+    Raises:
+        DeployError: where the interpreter does not start.
+    """
     inside = Path(__file__).with_name("inside")
     try:
         return IsolatedProcess(
-            [python, "-c", BOOT, str(inside)],
-            document=msgspec.json.encode(request.document()),
-            environment=environment_of_collector(os.environ),
-            folder=Path.cwd(),
-            on_line=lambda text: listen(Progress("output", text)),
+            [python, "-c", BOOT, str(inside), module],
+            document=msgspec.json.encode(document),
+            environment=environment,
+            folder=folder,
+            on_line=on_line,
         )
     except OSError as error:
         raise DeployError(
@@ -197,21 +225,29 @@ def environment_of_collector(environ: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def _decode(decoder: msgspec.json.Decoder[Line], raw: bytes) -> Line:
+def decode(decoder: msgspec.json.Decoder[T], raw: bytes) -> T:
+    """A line of the answer.
+
+    Raises:
+        DeployError: where it is not what it should be.
+    """
+    if len(raw) > LINE_LIMIT:
+        raise DeployError("the collector's answer is larger than is taken")
     try:
         return decoder.decode(raw)
     except (msgspec.DecodeError, RecursionError) as error:
         raise DeployError(f"the collector's answer is not what it should be: {error}") from None
 
 
-def _hear(line: Line, watch: _Watch, root: Path, listen: Listen) -> None:
+def _hear(line: Line, watch: Watch, root: Path, listen: Listen) -> None:
     watch.file = _relative(line.file, root) if line.file else watch.file
     if line.event == "loaded":
         data = {"failed": "yes"} if line.failed else {}
         listen(Progress("load", watch.file, line.done, line.total, line.seconds, data))
 
 
-def _took_too_long(process: IsolatedProcess, watch: _Watch, root: Path, timeout: float) -> DeployError:
+def took_too_long(process: IsolatedProcess, watch: Watch, root: Path, timeout: float) -> DeployError:
+    """The error for a file that was not loaded within `timeout` seconds; the process has been asked where."""
     where = process.where(root) or watch.file
     return DeployError(
         f"loading it took longer than {timeout:g} s" if watch.file else f"nothing came for {timeout:g} s",
@@ -220,9 +256,8 @@ def _took_too_long(process: IsolatedProcess, watch: _Watch, root: Path, timeout:
     )
 
 
-def _ended_early(
-    process: IsolatedProcess, status: int, watch: _Watch, root: Path, python: str
-) -> DeployError:
+def ended_early(process: IsolatedProcess, status: int, watch: Watch, root: Path, python: str) -> DeployError:
+    """The error for a process that ended without its last word."""
     where = process.where(root) or watch.file
     if not watch.file:
         return DeployError(

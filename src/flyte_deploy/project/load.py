@@ -63,14 +63,18 @@ def files_to_load(settings: Settings) -> tuple[tuple[Path, str], ...]:
     """The files in the order of loading, with the dotted name to import each under.
 
     A file whose environments are named is executed under its stem (no dotted name). All others are imported
-    under their path below the root, as Flyte's SDK does. ``__init__.py`` is loaded by what it belongs to; a
-    folder with no other file is imported as a package.
+    under their real path below the root, as Flyte's SDK does: a link to a file or folder is another way to
+    name it, not another module. ``__init__.py`` is loaded by what it belongs to; a folder with no other file
+    is imported as a package.
     """
     if not settings.all and not settings.recursive:
         return ((settings.paths[0], ""),)
     found: dict[Path, str] = {}
     for path in settings.paths:
-        for file in _files_of(path, settings):
+        for written in _files_of(path, settings):
+            real = written.resolve()
+            # What a link leads to outside the root has no name but the link's.
+            file = real if real.is_relative_to(settings.root_dir) else written
             found.setdefault(file, _dotted(file, settings.root_dir))
     return tuple(found.items())
 

@@ -1,9 +1,10 @@
 """The collector: the part of the deployer that runs in the project's own interpreter.
 
-Contract. It is started as ``python -c BOOT FOLDER REQUEST_FD ANSWER_FD`` by `flyte_deploy.collector.run`,
-with nothing importable but the standard library and what the project's interpreter has installed, `flyte`
-among it. It reads one JSON document, the request (`main.Request` lists its fields), from ``REQUEST_FD`` up to
-its end, and writes JSON documents, one a line, to ``ANSWER_FD``:
+Contract. It is started as ``python -c BOOT FOLDER MODULE REQUEST_FD ANSWER_FD`` by
+`flyte_deploy.collector.run`, where the module is ``main`` (``verify`` has a contract of its own), with
+nothing importable but the standard library and what the project's interpreter has installed, `flyte` among
+it. It reads one JSON document, the request (`main.Request` lists its fields), from ``REQUEST_FD`` up to its
+end, and writes JSON documents, one a line, to ``ANSWER_FD``:
 
 * ``{"event": "loading" | "loaded" | "serializing", "file": …, "done": n, "total": n, "seconds": s}``
   as it goes, and

@@ -9,10 +9,23 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 Emit = Callable[[dict[str, Any]], None]
+
+# What the collector needs of the SDK once the files are loaded.
+_NEEDED_LATER = (
+    "flyte._deploy",
+    "flyte.git",
+    "flyte.remote._data",
+    "flyte.report",
+    "flyte._internal.runtime.convert",
+    "flyte._internal.runtime.task_serde",
+    "flyte._internal.runtime.trigger_serde",
+    "flyteidl2.task.task_service_pb2",
+)
 
 
 def load_files(files: list[dict[str, str]], root: str, emit: Emit) -> list[dict[str, Any]]:
@@ -59,10 +72,28 @@ def _execute(path: str) -> None:
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise ImportError(f"{path} cannot be loaded as a Python module")
+    if _takes_a_name(name, path):
+        # The SDK would import it in place of the module that it means.
+        for needed in _NEEDED_LATER:
+            with suppress(ImportError):
+                importlib.import_module(needed)
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     sys.path.append(os.path.dirname(path))
     spec.loader.exec_module(module)
+
+
+def _takes_a_name(name: str, path: str) -> bool:
+    """Whether a file's stem is the name of a module of the standard library, or of an installed one."""
+    if name in sys.modules:
+        return True
+    try:
+        found = importlib.util.find_spec(name)
+    except (ImportError, ValueError):
+        return False
+    return found is not None and (
+        not found.origin or os.path.realpath(found.origin) != os.path.realpath(path)
+    )
 
 
 def explain(error: BaseException, path: str, root: str) -> dict[str, Any]:
@@ -71,7 +102,8 @@ def explain(error: BaseException, path: str, root: str) -> dict[str, Any]:
     inside = os.path.join(root, "")
     for frame in traceback.extract_tb(error.__traceback__):
         name = os.path.abspath(frame.filename)
-        if name.startswith(inside) and not _installed(name):
+        # The import system's own frames are called "<frozen …>".
+        if name.startswith(inside) and not _installed(name) and not frame.filename.startswith("<"):
             frames.append(
                 {"file": name, "line": frame.lineno or 0, "function": frame.name, "text": frame.line or ""}
             )

@@ -114,7 +114,10 @@ class Serializer:
                 continue
             if os.path.join(real, "").startswith(outside):
                 continue
-            relative = f"./{Path(real).relative_to(base)}"
+            # As written where that lies below the root, as the SDK has it: a link stays a link.
+            written = os.path.join(os.path.normpath(entry), "")
+            below = written if written.startswith(os.path.join(base, "")) else real
+            relative = f"./{os.path.relpath(below, base)}"
             if relative not in entries:
                 entries.append(relative)
         return ":".join(entries)
