@@ -1,0 +1,39 @@
+"""The one `Settings`, and the one table of options that everything about them is made from."""
+
+from __future__ import annotations
+
+from flyte_deploy.settings.gather import early, gather, org_of, resolve, resolve_serve
+from flyte_deploy.settings.options import LAST_SECTION, OPTIONS, Option, options_of
+from flyte_deploy.settings.show import rows, show
+from flyte_deploy.settings.values import (
+    DEFAULT_IMAGE,
+    EMBEDDED,
+    CopyStyle,
+    OutputFormat,
+    ServeSettings,
+    Settings,
+    Verify,
+    default_data,
+)
+
+__all__ = [
+    "DEFAULT_IMAGE",
+    "EMBEDDED",
+    "LAST_SECTION",
+    "OPTIONS",
+    "CopyStyle",
+    "Option",
+    "OutputFormat",
+    "ServeSettings",
+    "Settings",
+    "Verify",
+    "default_data",
+    "early",
+    "gather",
+    "options_of",
+    "org_of",
+    "resolve",
+    "resolve_serve",
+    "rows",
+    "show",
+]

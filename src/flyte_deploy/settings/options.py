@@ -1,0 +1,374 @@
+"""The one table of options: each declared once, with its flag, variables, key, default and words.
+
+Command line, documentation and action inputs derive from it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+_PREFIX = "FLYTE_DEPLOY_"
+
+Kind = Literal["text", "flag", "whole number", "seconds", "path", "paths", "names", "images"]
+
+_BOTH = ("deploy", "plan")
+_ALL = ("deploy", "plan", "serve")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Option:
+    """One option: a row of the table.
+
+    The flag is ``--name``, the environment variable ``FLYTE_DEPLOY_NAME``, the parameter in code ``name``
+    with underscores. `setting` is the field of `Settings` where that has another name; `negates` says that
+    the flag turns the field off. `other` are further spellings of the flag. `variables` and `config_key` are
+    those of Flyte's SDK. `default` is shown as `default_text` where it depends on the place. `argument`
+    means that the command line takes it without a flag.
+    """
+
+    name: str
+    help: str
+    section: str
+    kind: Kind = "text"
+    short: str = ""
+    other: tuple[str, ...] = ()
+    metavar: str = ""
+    choices: tuple[str, ...] = ()
+    default: object = ""
+    default_text: str = ""
+    minimum: int = 0
+    variables: tuple[str, ...] = ()
+    config_key: str = ""
+    setting: str = ""
+    negates: bool = False
+    commands: tuple[str, ...] = _BOTH
+    argument: bool = False
+
+    @property
+    def parameter(self) -> str:
+        """The name in Python: the flag's with underscores."""
+        return self.name.replace("-", "_")
+
+    @property
+    def field(self) -> str:
+        """The field of `Settings` it sets."""
+        return self.setting or self.parameter
+
+    @property
+    def flag(self) -> str:
+        """As typed: ``--copy-style``, or the argument's name in capitals."""
+        return self.name.upper() if self.argument else f"--{self.name}"
+
+    @property
+    def variable(self) -> str:
+        """The environment variable of our own: ``FLYTE_DEPLOY_COPY_STYLE``."""
+        return _PREFIX + self.parameter.upper()
+
+
+_WHAT, _CODE, _TARGET = "What to deploy", "Code and version", "Where to"
+_IMAGES, _REGISTRATION = "Images", "Registration"
+LAST_SECTION = _RUN = "This run"
+
+OPTIONS: tuple[Option, ...] = (
+    Option(
+        name="path",
+        argument=True,
+        kind="paths",
+        section=_WHAT,
+        setting="paths",
+        help="Python file that declares environments; with --all or --recursive one or more files or "
+        "directories.",
+    ),
+    Option(
+        name="env",
+        argument=True,
+        kind="names",
+        section=_WHAT,
+        setting="envs",
+        help="Environments of the file to deploy, by their variable; what they depend on comes along.",
+    ),
+    Option(
+        name="all",
+        kind="flag",
+        default=False,
+        section=_WHAT,
+        help="Deploy all environments of PATH, a file or the files of a directory, without naming them.",
+    ),
+    Option(
+        name="recursive",
+        short="r",
+        kind="flag",
+        default=False,
+        section=_WHAT,
+        help="Deploy all environments of all Python files below PATH.",
+    ),
+    Option(
+        name="ignore-load-errors",
+        short="i",
+        kind="flag",
+        default=False,
+        section=_WHAT,
+        help="Deploy what could be loaded even though other files failed to; the failures become warnings.",
+    ),
+    Option(
+        name="load-timeout",
+        kind="seconds",
+        default=300.0,
+        metavar="SECONDS",
+        section=_WHAT,
+        help="How long loading and serializing the project may take.",
+    ),
+    Option(
+        name="python",
+        metavar="INTERPRETER",
+        default_text="the active or neighbouring virtual environment's",
+        section=_WHAT,
+        help="The project's Python interpreter, the one that has flyte and the project's dependencies.",
+    ),
+    Option(
+        name="root-dir",
+        kind="path",
+        metavar="DIR",
+        default_text="the working directory",
+        section=_CODE,
+        help="Root of the project's source: modules are named and bundled relative to it.",
+    ),
+    Option(
+        name="copy-style",
+        choices=("loaded_modules", "all", "none"),
+        default="loaded_modules",
+        section=_CODE,
+        help="Which code goes along: the modules that were loaded, the whole tree under the root, or none.",
+    ),
+    Option(
+        name="no-sync-local-sys-paths",
+        setting="sync_local_sys_paths",
+        negates=True,
+        kind="flag",
+        default=False,
+        section=_CODE,
+        help="Do not reproduce local import paths under the root in the task container.",
+    ),
+    Option(
+        name="version",
+        metavar="TEXT",
+        default_text="{content}",
+        section=_CODE,
+        help="Version of the tasks: text, or a template with {content}, {sha}, {short_sha}, {branch}, {tag}.",
+    ),
+    Option(
+        name="bundle-store",
+        metavar="URL",
+        default_text="the backend's signed URLs",
+        section=_CODE,
+        help="Where the code bundle is stored, such as file:///shared/bundles.",
+    ),
+    Option(
+        name="endpoint",
+        metavar="URL",
+        variables=("FLYTE_ADMIN_ENDPOINT",),
+        config_key="admin.endpoint",
+        section=_TARGET,
+        help="Flyte's control plane: dns:///host:port, https://host or host:port; 'embedded' for one inside "
+        "the command, which runs no tasks.",
+    ),
+    Option(
+        name="insecure",
+        kind="flag",
+        default=False,
+        variables=("FLYTE_ADMIN_INSECURE",),
+        config_key="admin.insecure",
+        section=_TARGET,
+        help="Connect without TLS, and so without logging in.",
+    ),
+    Option(
+        name="org",
+        metavar="NAME",
+        default_text="the first label of the endpoint's host where it has three or more",
+        variables=("FLYTE_TASK_ORG",),
+        config_key="task.org",
+        section=_TARGET,
+        help="Organisation; the open-source backend needs none.",
+    ),
+    Option(
+        name="project",
+        short="p",
+        metavar="NAME",
+        variables=("FLYTE_TASK_PROJECT",),
+        config_key="task.project",
+        section=_TARGET,
+        help="Project to deploy to.",
+    ),
+    Option(
+        name="domain",
+        short="d",
+        metavar="NAME",
+        variables=("FLYTE_TASK_DOMAIN",),
+        config_key="task.domain",
+        section=_TARGET,
+        help="Domain to deploy to.",
+    ),
+    Option(
+        name="config",
+        short="c",
+        kind="path",
+        metavar="FILE",
+        default_text="the first file found where Flyte's SDK looks",
+        setting="config_path",
+        section=_TARGET,
+        help="Flyte's config.yaml.",
+    ),
+    Option(
+        name="data",
+        kind="path",
+        metavar="DIR",
+        default_text="flyte-deploy/embedded below $XDG_STATE_HOME or ~/.local/state",
+        commands=_ALL,
+        section=_TARGET,
+        help="Where the embedded control plane keeps its data.",
+    ),
+    Option(
+        name="image",
+        kind="images",
+        metavar="[NAME=]URI",
+        default=(),
+        config_key="image.image_refs",
+        setting="images",
+        section=_IMAGES,
+        help="Image for Image.from_ref_name(NAME); without a name, for environments that name none. May be "
+        "given several times.",
+    ),
+    Option(
+        name="image-builder",
+        other=("--builder",),
+        metavar="NAME",
+        default="local",
+        variables=("FLYTE_IMAGE_BUILDER",),
+        config_key="image.builder",
+        section=_IMAGES,
+        help="Who builds images: local or remote.",
+    ),
+    Option(
+        name="registry",
+        metavar="HOST/PATH",
+        variables=("FLYTE_IMAGE_REGISTRY",),
+        config_key="image.registry",
+        setting="image_registry",
+        section=_IMAGES,
+        help="Registry that built images are pushed to, where the code names none.",
+    ),
+    Option(
+        name="overwrite",
+        kind="flag",
+        default=False,
+        section=_REGISTRATION,
+        help="Register even where the version exists with other content.",
+    ),
+    Option(
+        name="prune-triggers",
+        kind="flag",
+        default=False,
+        section=_REGISTRATION,
+        help="Remove triggers that are gone from the code but still live.",
+    ),
+    Option(
+        name="activate-triggers",
+        kind="flag",
+        default=False,
+        section=_REGISTRATION,
+        help="Make triggers as active as the code says, also those that somebody paused or resumed.",
+    ),
+    Option(
+        name="skip-apps",
+        kind="flag",
+        default=False,
+        section=_REGISTRATION,
+        help="Leave out app environments, which cannot be deployed yet.",
+    ),
+    Option(
+        name="verify",
+        choices=("bundle", "off"),
+        default="bundle",
+        section=_REGISTRATION,
+        help="Load every task from the bundle's files alone, as the task container will, before anything is "
+        "uploaded.",
+    ),
+    Option(
+        name="concurrency",
+        kind="whole number",
+        minimum=1,
+        default=32,
+        metavar="N",
+        section=_REGISTRATION,
+        help="How many registrations are in flight at a time.",
+    ),
+    Option(
+        name="dry-run",
+        other=("--dryrun",),
+        kind="flag",
+        default=False,
+        commands=("deploy",),
+        section=_RUN,
+        help="Only say what would be done; the same as plan.",
+    ),
+    Option(
+        name="detailed-exitcode",
+        kind="flag",
+        default=False,
+        commands=("plan",),
+        section=_RUN,
+        help="Exit with status 3 when a deploy would change something.",
+    ),
+    Option(
+        name="show-settings",
+        kind="flag",
+        default=False,
+        commands=("plan",),
+        section=_RUN,
+        help="Print each setting and where it came from, and do nothing else.",
+    ),
+    Option(
+        name="output-format",
+        short="of",
+        choices=("text", "json"),
+        default="text",
+        section=_RUN,
+        help="What is printed on standard output. With json it is one document; progress goes to standard "
+        "error.",
+    ),
+    Option(
+        name="host",
+        metavar="ADDRESS",
+        default="127.0.0.1",
+        commands=("serve",),
+        section=_RUN,
+        help="Address to listen on.",
+    ),
+    Option(
+        name="port",
+        kind="whole number",
+        default=8090,
+        metavar="N",
+        commands=("serve",),
+        section=_RUN,
+        help="Port to listen on; 0 takes a free one.",
+    ),
+    Option(
+        name="verbose",
+        short="v",
+        kind="flag",
+        default=False,
+        commands=_ALL,
+        section=_RUN,
+        help="Show tracebacks.",
+    ),
+)
+"""The table. The order is that of the documentation."""
+
+BY_PARAMETER = {option.parameter: option for option in OPTIONS}
+
+
+def options_of(command: str) -> tuple[Option, ...]:
+    """The rows of one command, arguments included."""
+    return tuple(option for option in OPTIONS if command in option.commands)

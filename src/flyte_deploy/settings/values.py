@@ -1,0 +1,93 @@
+"""The frozen objects that hold what a run is asked to do."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+CopyStyle = Literal["loaded_modules", "all", "none"]
+Verify = Literal["bundle", "off"]
+OutputFormat = Literal["text", "json"]
+
+EMBEDDED = "embedded"
+"""The endpoint that means: a control plane inside the command."""
+
+DEFAULT_IMAGE = "default"
+"""The name that Flyte gives to an image that is named without a name."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Everything a run is asked to do. Paths are absolute.
+
+    `origins` says for each setting where its value came from: ``flag --project``, ``environment
+    FLYTE_TASK_PROJECT``, ``config.yaml:12 (task.project)``, ``default``. Each image has an entry of its own,
+    ``images.NAME``.
+    """
+
+    paths: tuple[Path, ...] = ()
+    envs: tuple[str, ...] = ()
+    all: bool = False
+    recursive: bool = False
+    ignore_load_errors: bool = False
+    load_timeout: float = 300.0
+    """Seconds."""
+    python: str = ""
+    """The project's interpreter; empty to find it."""
+    root_dir: Path = field(default_factory=Path.cwd)
+    copy_style: CopyStyle = "loaded_modules"
+    sync_local_sys_paths: bool = True
+    version: str = ""
+    """Text or template; empty for the default template, ``{content}``."""
+    bundle_store: str = ""
+    """Empty for the backend's signed URLs."""
+    endpoint: str = ""
+    """As written; empty for none, ``embedded`` for a control plane inside the command."""
+    insecure: bool = False
+    org: str = ""
+    project: str = ""
+    domain: str = ""
+    config_path: Path | None = None
+    data: Path = field(default_factory=lambda: default_data(os.environ))
+    """Where an embedded control plane keeps its data."""
+    images: dict[str, str] = field(default_factory=dict)
+    """Name to address; the one without a name is called ``default``."""
+    image_builder: str = "local"
+    image_registry: str = ""
+    overwrite: bool = False
+    prune_triggers: bool = False
+    activate_triggers: bool = False
+    skip_apps: bool = False
+    verify: Verify = "bundle"
+    """``bundle`` loads every task from the bundle's files alone before anything is uploaded."""
+    concurrency: int = 32
+    dry_run: bool = False
+    detailed_exitcode: bool = False
+    output_format: OutputFormat = "text"
+    verbose: bool = False
+    origins: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServeSettings:
+    """What ``flyte-deploy serve`` is asked to do. `data` is absolute; port 0 takes a free one."""
+
+    host: str = "127.0.0.1"
+    port: int = 8090
+    data: Path = field(default_factory=lambda: default_data(os.environ))
+    verbose: bool = False
+
+
+def default_data(environ: Mapping[str, str]) -> Path:
+    """Where an embedded control plane keeps its data when nothing is said: the user's state folder."""
+    state = environ.get("XDG_STATE_HOME") or ""
+    # The XDG specification wants a relative path to be ignored.
+    base = Path(state) if Path(state).is_absolute() else Path(home(environ)) / ".local" / "state"
+    return base / "flyte-deploy" / EMBEDDED
+
+
+def home(environ: Mapping[str, str]) -> str:
+    return environ.get("HOME") or os.path.expanduser("~")  # noqa: PTH111 - never raises
