@@ -1,0 +1,110 @@
+"""What an image is built from, who builds it, and what comes of it: the nouns that the modules here share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from flyte_deploy.model import Progress
+
+Listen = Callable[[Progress], None]
+
+
+@dataclass(frozen=True)
+class ContextFile:
+    """A file of a build context.
+
+    Args:
+        path: below the context, with slashes.
+        mode: 0o644 or 0o755.
+        source: the file that it is a copy of, inside the checkout; None where `content` is given.
+        content: its bytes, where they were made for the build.
+    """
+
+    path: str
+    mode: int = 0o644
+    source: Path | None = None
+    content: bytes | None = None
+
+
+@dataclass(frozen=True)
+class SecretMount:
+    """A secret that a build mounts: its name, as ``--build-secret`` knows it, and its id in the Dockerfile."""
+
+    name: str
+    id: str
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """All that decides what an image holds.
+
+    Args:
+        dockerfile: its text.
+        files: the context; empty where `folder` is one.
+        folder: the directory of a user's own Dockerfile, which is its context as BuildKit reads it.
+        platforms: such as ``linux/amd64``; empty for the builder's own.
+        strict_platforms: whether `platforms` were insisted on, or are a default that may be narrowed.
+        build_args: by name.
+        secrets: those that the build mounts.
+    """
+
+    dockerfile: str
+    files: tuple[ContextFile, ...] = ()
+    folder: Path | None = None
+    platforms: tuple[str, ...] = ()
+    strict_platforms: bool = False
+    build_args: Mapping[str, str] = field(default_factory=dict)
+    secrets: tuple[SecretMount, ...] = ()
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """An image that has to exist: where, under which tag (a digest of the recipe), for which environments."""
+
+    repository: str
+    tag: str
+    recipe: Recipe
+    environments: tuple[str, ...]
+
+    @property
+    def reference(self) -> str:
+        """``repository:tag``."""
+        return f"{self.repository}:{self.tag}"
+
+
+@dataclass(frozen=True)
+class Built:
+    """An image that exists: its digest, ``sha256:…``, and what making it took, in seconds; None if found."""
+
+    wanted: Wanted
+    digest: str
+    seconds: float | None = None
+
+    @property
+    def address(self) -> str:
+        """What tasks are registered with: ``repository:tag@sha256:…``."""
+        return f"{self.wanted.reference}@{self.digest}"
+
+
+class Builder(Protocol):
+    """Makes images: with BuildKit here, or with the backend's builder."""
+
+    def check(self, images: Sequence[Wanted]) -> None:
+        """Find out whether the images can be built, before anything is done.
+
+        Raises:
+            DeployError: what is missing, and how to mend it.
+        """
+
+    def build(self, images: Sequence[Wanted], listen: Listen) -> tuple[Built, ...]:
+        """Build and push images, side by side; they come back in the order given.
+
+        Raises:
+            DeployError: for the images that failed, together; those that were done are named in it.
+        """
+
+    def describe(self) -> str:
+        """The builder, in words for people."""
