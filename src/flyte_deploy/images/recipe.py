@@ -31,7 +31,7 @@ class ContextFile:
 
 @dataclass(frozen=True)
 class SecretMount:
-    """A secret that a build mounts: its name, as ``--build-secret`` knows it, and its id in the Dockerfile."""
+    """A secret that a build mounts: its name, as ``--build-secret`` has it, and its id in the Dockerfile."""
 
     name: str
     id: str
