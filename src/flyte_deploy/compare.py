@@ -12,7 +12,7 @@ from flyte_deploy import version
 from flyte_deploy.clock import Clock
 from flyte_deploy.controlplane import ControlPlane, Uploads
 from flyte_deploy.decision import Decision, decide
-from flyte_deploy.identify import Identified
+from flyte_deploy.identify import Identified, selected_how
 from flyte_deploy.model import Plan, PlannedEnvironment, PlannedTask, PlannedUpload, Progress, Target, Task
 from flyte_deploy.settings import Settings
 from flyte_deploy.specs.stamp import Stamps, image_cache, stamper
@@ -160,7 +160,9 @@ def _plan(
         environments=tuple(
             PlannedEnvironment(
                 environment=one.environment,
-                reason=f"needed by {one.needed_by}" if one.needed_by else "selected",
+                reason=f"needed by {one.needed_by}"
+                if one.needed_by
+                else selected_how(settings, one.environment),
                 depends_on=one.depends_on,
                 image=identified.images[one.name],
                 tasks=tuple(

@@ -98,6 +98,7 @@ def identify(settings: Settings, collected: Collected, captures: Path, clock: Cl
     warnings = (
         *_sdk(collected),
         *_not_loaded(collected, settings),
+        *_installed(collected, settings, resolved),
         *left_out,
         *_volatile(environments),
         *(bundle.warnings if bundle else ()),
@@ -162,6 +163,32 @@ def _not_loaded(collected: Collected, settings: Settings) -> Iterator[str]:
     for failure in collected.answer.failures:
         where, what, _, _ = explain_load_failure(failure, settings.root_dir)
         yield f"{where}: not loaded, and so not deployed: {what}"
+
+
+def selected_how(settings: Settings, environment: Environment) -> str:
+    """Why an environment that nothing depends on is deployed: it was selected, or came by import.
+
+    ``--all`` and ``--recursive`` select whatever is registered while the files load, as Flyte's SDK does.
+    """
+    if not environment.declared_in or not (settings.all or settings.recursive):
+        return "selected"
+    file = Path(environment.declared_in).resolve()
+    named = [path.resolve() for path in settings.paths]
+    folders = file.parents if settings.recursive else file.parents[:1]
+    return "selected" if any(path == file or path in folders for path in named) else "came by import"
+
+
+def _installed(collected: Collected, settings: Settings, resolved: Sequence[graph.Resolved]) -> Iterator[str]:
+    for one in resolved:
+        file = Path(one.environment.declared_in).resolve()
+        outside = any(file.is_relative_to(folder) for folder in collected.answer.interpreter_folders)
+        if one.environment.declared_in and (outside or "site-packages" in file.parts):
+            how = (
+                f"is needed by '{one.needed_by}'"
+                if one.needed_by
+                else selected_how(settings, one.environment)
+            )
+            yield f"environment '{one.name}' {how}, from an installed package: {file}"
 
 
 def _volatile(environments: Sequence[Environment]) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -362,3 +363,42 @@ def test_the_embedded_endpoint_keeps_its_data(write: Write, cli: Cli, tmp_path: 
     where = ("--endpoint", "embedded", "--data", str(tmp_path / "data"))
     assert "Registered 3 tasks" in cli.run(root, "deploy", "--all", "top.py", *where).out
     assert "Nothing to do" in cli.run(root, "deploy", "--all", "top.py", *where).out
+
+
+def test_environments_that_came_by_import_are_said_to(write: Write, cli: Cli, tmp_path: Path) -> None:
+    tasks = "\n\n@env.task\nasync def one() -> None: ...\n"
+    image = 'image="registry.example/team/image:1"'
+    vendor = tmp_path / "lib" / "site-packages"
+    vendor.mkdir(parents=True)
+    (vendor / "vendor.py").write_text(f"import flyte\nenv = flyte.TaskEnvironment('vendor', {image}){tasks}")
+    root = write(
+        {
+            "jobs/flow.py": "import flyte, jobs.beside, vendor, other.far\n"
+            f"env = flyte.TaskEnvironment('flow', {image}){tasks}",
+            "jobs/beside.py": f"import flyte\nenv = flyte.TaskEnvironment('beside', {image}){tasks}",
+            "other/far.py": f"import flyte\nenv = flyte.TaskEnvironment('far', {image}){tasks}",
+        }
+    )
+    paths = {"PYTHONPATH": str(vendor)}
+
+    def reasons(*arguments: str) -> dict[str, str]:
+        result = cli.run(root, "plan", *arguments, "--output-format", "json", **paths)
+        document = json.loads(result.out)
+        assert [w for w in document["warnings"] if "from an installed package" in w] == [
+            f"environment 'vendor' came by import, from an installed package: {vendor / 'vendor.py'}"
+        ]
+        return {one["name"]: one["reason"] for one in document["environments"]}
+
+    imported = "came by import"
+    assert reasons("--all", "jobs/flow.py") == {
+        "beside": imported,
+        "vendor": imported,
+        "far": imported,
+        "flow": "selected",
+    }
+    assert reasons("--recursive", "jobs") == {
+        "beside": "selected",
+        "vendor": imported,
+        "far": imported,
+        "flow": "selected",
+    }

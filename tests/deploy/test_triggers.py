@@ -158,3 +158,26 @@ def test_one_of_two_that_left_the_code_goes_with_the_deploy(
     deploy(cli, write, NIGHTLY, HOURLY)
     assert deploy(cli, write, NIGHTLY)["stale_triggers"] == []
     assert set(triggers.live()) == {"nightly"}
+
+
+def test_a_trigger_read_from_the_environment_follows_it(
+    write: Write, cli: Cli, triggers: Triggers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = (
+        'flyte.Trigger(name="nightly", automation=flyte.Cron(__import__("os").environ["SCHEDULE"]),'
+        ' auto_activate=__import__("os").environ["ACTIVE"] == "yes")'
+    )
+    monkeypatch.setenv("SCHEDULE", "0 2 * * *")
+    monkeypatch.setenv("ACTIVE", "yes")
+    first = deploy(cli, write, code)["version"]
+    assert triggers.live()["nightly"] == Live(str(first), True, "0 2 * * *")
+    # Whether it is active is not content: the same version, and nothing to do.
+    monkeypatch.setenv("ACTIVE", "no")
+    again = deploy(cli, write, code)
+    assert (again["version"], again["registered"]) == (first, [])
+    assert triggers.live()["nightly"] == Live(str(first), True, "0 2 * * *")
+    # Its schedule is content.
+    monkeypatch.setenv("SCHEDULE", "30 6 * * *")
+    second = deploy(cli, write, code)["version"]
+    assert second != first
+    assert triggers.live()["nightly"] == Live(str(second), True, "30 6 * * *")
