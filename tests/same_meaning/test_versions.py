@@ -36,7 +36,15 @@ def environment_with(version: str) -> Path:
         if not (folder / "done").exists():
             shutil.rmtree(folder, ignore_errors=True)
             subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
-            install = [uv, "pip", "install", "--quiet", "--require-hashes", "--requirement", str(requirements)]
+            install = [
+                uv,
+                "pip",
+                "install",
+                "--quiet",
+                "--require-hashes",
+                "--requirement",
+                str(requirements),
+            ]
             subprocess.run([*install, "--python", str(folder / "bin/python")], check=True)
             (folder / "done").touch()
     return folder / "bin"
