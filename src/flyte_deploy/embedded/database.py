@@ -16,7 +16,7 @@ from flyte_deploy.model import RegisteredTask
 FILE = "control-plane.db"
 """The database's name in the data folder."""
 
-_VERSION = 1
+_VERSION = 2
 _SCHEMA = """
 CREATE TABLE keys (name TEXT PRIMARY KEY, value BLOB NOT NULL);
 CREATE TABLE projects (
@@ -43,6 +43,10 @@ CREATE TABLE triggers (
     PRIMARY KEY (project, domain, task_name, name)
 ) WITHOUT ROWID;
 CREATE TABLE objects (path TEXT PRIMARY KEY, flyte_md5 TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE images (
+    project TEXT NOT NULL, domain TEXT NOT NULL, name TEXT NOT NULL, fqin TEXT NOT NULL, run BLOB NOT NULL,
+    PRIMARY KEY (project, domain, name)
+) WITHOUT ROWID;
 CREATE TABLE calls (id INTEGER PRIMARY KEY, at INTEGER NOT NULL, method TEXT NOT NULL, code TEXT NOT NULL);
 """
 

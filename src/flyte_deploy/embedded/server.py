@@ -24,13 +24,17 @@ from flyteidl2.auth import auth_service_connect, auth_service_pb2, identity_conn
 from flyteidl2.cluster import service_connect as cluster_connect
 from flyteidl2.cluster import service_pb2 as cluster_pb2
 from flyteidl2.dataproxy import dataproxy_service_connect, dataproxy_service_pb2
+from flyteidl2.imagebuilder import service_connect as image_connect
+from flyteidl2.imagebuilder import service_pb2 as image_pb2
 from flyteidl2.project import project_service_connect, project_service_pb2
 from flyteidl2.task import task_service_connect, task_service_pb2
 from flyteidl2.trigger import trigger_service_connect, trigger_service_pb2
+from flyteidl2.workflow import run_service_connect, run_service_pb2
 from hypercorn.asyncio import serve as hypercorn_serve
 from hypercorn.config import Config
 from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, HTTPScope, Scope
 
+from flyte_deploy.embedded.builds import Runs, Worker
 from flyte_deploy.embedded.database import (
     Call,
     Database,
@@ -41,6 +45,7 @@ from flyte_deploy.embedded.database import (
 from flyte_deploy.embedded.identity import AuthMetadataService, IdentityService
 from flyte_deploy.embedded.projects import ProjectService, create_missing
 from flyte_deploy.embedded.rules import Rules
+from flyte_deploy.embedded.runs import ImageService, RunService, offer_builder
 from flyte_deploy.embedded.tasks import TaskService
 from flyte_deploy.embedded.triggers import TriggerService
 from flyte_deploy.embedded.uploads import PREFIX, ClusterService, DataProxyService, Store
@@ -97,6 +102,7 @@ def serve(
     data: Path | None = None,
     projects: Sequence[str] = PROJECTS,
     on_ready: Callable[[str], None] = lambda _endpoint: None,
+    worker: Worker | None = None,
 ) -> None:
     """Run a control plane until SIGINT or SIGTERM; call it in the main thread.
 
@@ -109,6 +115,7 @@ def serve(
             at the end.
         projects: projects that are to be there.
         on_ready: called with ``host:port`` when clients may connect.
+        worker: builds images; None where none are built.
 
     Raises:
         DeployError: the address cannot be listened on, the folder cannot be used or is another server's.
@@ -122,7 +129,7 @@ def serve(
             loop.add_signal_handler(number, stop.set)
         await server.run(stop, lambda: on_ready(server.endpoint))
 
-    with _opened(host, port, data, projects, ()) as server:
+    with _opened(host, port, data, projects, (), worker) as server:
         asyncio.run(main(server))
 
 
@@ -132,6 +139,7 @@ def running(
     *,
     projects: Sequence[str] = PROJECTS,
     faults: Sequence[Fault] | None = None,
+    worker: Worker | None = None,
 ) -> Iterator[Embedded]:
     """A control plane in a background thread, on a free port of 127.0.0.1, for as long as the context lasts.
 
@@ -140,11 +148,12 @@ def running(
             at the end.
         projects: projects that are to be there.
         faults: what is to go wrong.
+        worker: builds images; None where none are built.
 
     Raises:
         DeployError: the folder cannot be used or is another server's.
     """
-    with _opened("127.0.0.1", 0, data, projects, faults or ()) as server:
+    with _opened("127.0.0.1", 0, data, projects, faults or (), worker) as server:
         ready = threading.Event()
         failures: list[BaseException] = []
         handle: list[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = []
@@ -162,8 +171,8 @@ def running(
             finally:
                 ready.set()
 
-        worker = threading.Thread(target=thread, name="embedded-control-plane", daemon=True)
-        worker.start()
+        serving = threading.Thread(target=thread, name="embedded-control-plane", daemon=True)
+        serving.start()
         ready.wait()
         try:
             if not failures:
@@ -171,7 +180,7 @@ def running(
         finally:
             with suppress(RuntimeError, IndexError):  # it has ended by itself
                 handle[0][0].call_soon_threadsafe(handle[0][1].set)
-            worker.join()
+            serving.join()
         if failures:
             raise failures[0]
 
@@ -192,7 +201,12 @@ def _flush(server: _Server, loop: asyncio.AbstractEventLoop) -> None:
 
 @contextmanager
 def _opened(
-    host: str, port: int, data: Path | None, projects: Sequence[str], faults: Sequence[Fault]
+    host: str,
+    port: int,
+    data: Path | None,
+    projects: Sequence[str],
+    faults: Sequence[Fault],
+    worker: Worker | None,
 ) -> Iterator[_Server]:
     with ExitStack() as resources:
         if data is None:
@@ -200,7 +214,7 @@ def _opened(
         data = Path(os.path.realpath(data))
         lock = resources.enter_context(_locked(data))
         listener = resources.enter_context(_listening(host, port))
-        server = _Server(listener, data, projects, faults)
+        server = _Server(listener, data, projects, faults, worker)
         # For whoever finds the folder locked.
         lock.truncate(0)
         lock.write(f"{server.endpoint} {os.getpid()}")
@@ -252,7 +266,12 @@ def _listening(host: str, port: int) -> Iterator[socket.socket]:
 
 class _Server:
     def __init__(
-        self, listener: socket.socket, data: Path, projects: Sequence[str], faults: Sequence[Fault]
+        self,
+        listener: socket.socket,
+        data: Path,
+        projects: Sequence[str],
+        faults: Sequence[Fault],
+        worker: Worker | None,
     ) -> None:
         host, port = listener.getsockname()[:2]
         self.endpoint = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
@@ -261,20 +280,28 @@ class _Server:
         self._listener = listener
         self._projects = projects
         self._faults = faults
+        self._worker = worker
 
     async def run(self, stop: asyncio.Event, ready: Callable[[], None]) -> None:
         """Serve until told to stop."""
-        with ThreadPoolExecutor(max_workers=8, thread_name_prefix="embedded") as background:
+        with (
+            ThreadPoolExecutor(max_workers=8, thread_name_prefix="embedded") as background,
+            ThreadPoolExecutor(max_workers=8, thread_name_prefix="builds") as building,
+        ):
             rules = Rules(background)
             self.database = database = Database(self.data)
             try:
                 create_missing(database, self._projects)
                 watch = Watch(database, rules, self._faults, stop)
                 store = Store(self.data, database, watch, background)
-                application = _router(database, watch, store)
+                runs = Runs(building, self._worker)
+                if self._worker is not None:
+                    await offer_builder(database)
+                application = _router(database, watch, store, runs)
                 database.commit()
                 ready()
                 await self._serve(application, store, stop)
+                await runs.stop()
             finally:
                 self.database = None
                 database.close()
@@ -315,7 +342,7 @@ class _Server:
             await serving
 
 
-def _router(database: Database, watch: Watch, store: Store) -> _Application:
+def _router(database: Database, watch: Watch, store: Store, runs: Runs) -> _Application:
     """The one application: the generated ones by service, and the store."""
     around = (watch,)
     applications: list[tuple[FileDescriptor, ConnectASGIApplication[Any]]] = [
@@ -338,7 +365,17 @@ def _router(database: Database, watch: Watch, store: Store) -> _Application:
         (
             dataproxy_service_pb2.DESCRIPTOR,
             dataproxy_service_connect.DataProxyServiceASGIApplication(
-                DataProxyService(database, store), interceptors=around
+                DataProxyService(database, store, runs), interceptors=around
+            ),
+        ),
+        (
+            image_pb2.DESCRIPTOR,
+            image_connect.ImageServiceASGIApplication(ImageService(database, runs), interceptors=around),
+        ),
+        (
+            run_service_pb2.DESCRIPTOR,
+            run_service_connect.RunServiceASGIApplication(
+                RunService(database, store, runs), interceptors=around
             ),
         ),
         (

@@ -81,35 +81,7 @@ class TaskService(task_service_connect.TaskService):
         request: DeployTaskRequest,
         ctx: Context,
     ) -> DeployTaskResponse:
-        database, task = self._database, request.task_id
-        require_project(database, task.project)
-        for trigger in request.triggers:
-            check_automation(trigger.name, trigger.automation_spec)
-        environment, documentation = request.spec.environment, request.spec.documentation
-        now = database.now()
-        stored = database.write("INSERT INTO requests (body) VALUES (?)", request.SerializeToString())
-        database.write(
-            "INSERT INTO tasks (project, domain, name, version, environment, function_name, env_description,"
-            " short_description, created_at, updated_at, request) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-            " ON CONFLICT (project, domain, name, version) DO UPDATE SET environment = excluded.environment,"
-            " function_name = excluded.function_name, env_description = excluded.env_description,"
-            " short_description = excluded.short_description, updated_at = excluded.updated_at,"
-            " request = excluded.request",
-            task.project,
-            task.domain,
-            task.name,
-            task.version,
-            environment.name,
-            _function(task.name, environment.name),
-            cut(environment.description, SHORT) or None,
-            cut(documentation.short_description, SHORT) or None,
-            now,
-            now,
-            stored,
-        )
-        if request.triggers:
-            replace_triggers(database, task, request.triggers)
-        await database.saved()
+        await deploy(self._database, request)
         return DeployTaskResponse()
 
     async def get_task_details(
@@ -193,6 +165,43 @@ class TaskService(task_service_connect.TaskService):
             for row in rows
         ]
         return ListVersionsResponse(versions=versions, token=page.token(len(rows)))
+
+
+async def deploy(database: Database, request: DeployTaskRequest) -> None:
+    """Register a version of a task, in place of an earlier one of that name.
+
+    Raises:
+        ConnectError: NOT_FOUND for a project that is not there, and for triggers that are none.
+    """
+    task = request.task_id
+    require_project(database, task.project)
+    for trigger in request.triggers:
+        check_automation(trigger.name, trigger.automation_spec)
+    environment, documentation = request.spec.environment, request.spec.documentation
+    now = database.now()
+    stored = database.write("INSERT INTO requests (body) VALUES (?)", request.SerializeToString())
+    database.write(
+        "INSERT INTO tasks (project, domain, name, version, environment, function_name, env_description,"
+        " short_description, created_at, updated_at, request) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+        " ON CONFLICT (project, domain, name, version) DO UPDATE SET environment = excluded.environment,"
+        " function_name = excluded.function_name, env_description = excluded.env_description,"
+        " short_description = excluded.short_description, updated_at = excluded.updated_at,"
+        " request = excluded.request",
+        task.project,
+        task.domain,
+        task.name,
+        task.version,
+        environment.name,
+        _function(task.name, environment.name),
+        cut(environment.description, SHORT) or None,
+        cut(documentation.short_description, SHORT) or None,
+        now,
+        now,
+        stored,
+    )
+    if request.triggers:
+        replace_triggers(database, task, request.triggers)
+    await database.saved()
 
 
 def find_spec(database: Database, task: TaskIdentifier) -> TaskSpec:

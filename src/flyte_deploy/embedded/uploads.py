@@ -17,7 +17,7 @@ import socket
 import sqlite3
 import stat
 import time
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +33,10 @@ from flyteidl2.dataproxy import dataproxy_service_connect
 from flyteidl2.dataproxy.dataproxy_service_pb2 import (
     CreateUploadLocationRequest,
     CreateUploadLocationResponse,
+    GetActionDataRequest,
+    GetActionDataResponse,
+    TailLogsRequest,
+    TailLogsResponse,
     UploadInputsRequest,
     UploadInputsResponse,
 )
@@ -41,6 +45,7 @@ from flyteidl2.task.task_definition_pb2 import TaskIdentifier, TaskSpec
 from google.protobuf.timestamp_pb2 import Timestamp
 from hypercorn.typing import ASGIReceiveCallable, ASGIReceiveEvent, ASGISendCallable, HTTPScope
 
+from flyte_deploy.embedded.builds import Runs, action_data, log_lines
 from flyte_deploy.embedded.common import Context
 from flyte_deploy.embedded.database import Database
 from flyte_deploy.embedded.listing import invalid
@@ -144,6 +149,17 @@ class Store:
         """The address to put an object to, on a server of this base address."""
         query = urlencode(grant.fields() | {"signature": grant.signature(self._key)})
         return f"{base}{PREFIX}{quote(grant.path)}?{query}"
+
+    def read_native(self, address: str) -> bytes:
+        """The content of an object, by the address that tasks read it from.
+
+        Raises:
+            OSError: there is no such object.
+        """
+        file = Path(address.removeprefix("file://"))
+        if not file.is_relative_to(self._folder) or ".." in file.parts:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), address)
+        return file.read_bytes()
 
     def write(self, path: str, content: bytes) -> None:
         """Write a small object."""
@@ -320,11 +336,12 @@ class Store:
 
 
 class DataProxyService(dataproxy_service_connect.DataProxyService):
-    """The API's service, as far as uploading goes."""
+    """The API's service: uploads, and what runs of image builds left."""
 
-    def __init__(self, database: Database, store: Store) -> None:
+    def __init__(self, database: Database, store: Store, runs: Runs) -> None:
         self._database = database
         self._store = store
+        self._runs = runs
 
     async def create_upload_location(
         self, request: CreateUploadLocationRequest, ctx: Context
@@ -387,6 +404,13 @@ class DataProxyService(dataproxy_service_connect.DataProxyService):
                 uri=self._store.native_url(folder), inputs_hash=inputs_hash
             )
         )
+
+    async def get_action_data(self, request: GetActionDataRequest, ctx: Context) -> GetActionDataResponse:
+        return action_data(self._runs, request)
+
+    async def tail_logs(self, request: TailLogsRequest, ctx: Context) -> AsyncIterator[TailLogsResponse]:
+        async for response in log_lines(self._runs, request):
+            yield response
 
     def _spec(self, request: UploadInputsRequest) -> TaskSpec:
         if request.HasField("task_spec"):
