@@ -21,9 +21,11 @@ from typing import Any, Generic, TypeVar
 import grpc
 from flyteidl2.cluster.service_pb2_grpc import ClusterServiceStub
 from flyteidl2.dataproxy.dataproxy_service_pb2_grpc import DataProxyServiceStub
+from flyteidl2.imagebuilder.service_pb2_grpc import ImageServiceStub
 from flyteidl2.project.project_service_pb2_grpc import ProjectServiceStub
 from flyteidl2.task.task_service_pb2_grpc import TaskServiceStub
 from flyteidl2.trigger.trigger_service_pb2_grpc import TriggerServiceStub
+from flyteidl2.workflow.run_service_pb2_grpc import RunServiceStub
 from google.protobuf.message import Message
 
 from flyte_deploy.controlplane.channel import Endpoint, diagnose
@@ -90,6 +92,8 @@ class Server:
         self.projects = ProjectServiceStub(channel)  # type: ignore[no-untyped-call]
         self.clusters = ClusterServiceStub(channel)  # type: ignore[no-untyped-call]
         self.data_proxy = DataProxyServiceStub(channel)  # type: ignore[no-untyped-call]
+        self.images = ImageServiceStub(channel)  # type: ignore[no-untyped-call]
+        self.runs = RunServiceStub(channel)  # type: ignore[no-untyped-call]
 
     def diagnose(self, seconds: float) -> DeployError | None:
         """Why it cannot be reached, where waiting would not help; looked into once, for some seconds."""

@@ -1,0 +1,380 @@
+"""Image builds in the backend: runs of its task ``build-image``, by the calls that Flyte's SDK 2.12 makes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import grpc
+from flyteidl2.cluster.payload_pb2 import SelectClusterRequest
+from flyteidl2.common.identifier_pb2 import ActionIdentifier, RunIdentifier
+from flyteidl2.common.list_pb2 import ListRequest, Sort
+from flyteidl2.common.phase_pb2 import (
+    ACTION_PHASE_ABORTED,
+    ACTION_PHASE_FAILED,
+    ACTION_PHASE_SUCCEEDED,
+    ACTION_PHASE_TIMED_OUT,
+    ActionPhase,
+)
+from flyteidl2.core.literals_pb2 import Blob, BlobMetadata, Literal, Primitive, Scalar, Union
+from flyteidl2.core.security_pb2 import Secret
+from flyteidl2.core.types_pb2 import LiteralType, SimpleType
+from flyteidl2.dataproxy.dataproxy_service_pb2 import (
+    GetActionDataRequest,
+    TailLogsRequest,
+    UploadInputsRequest,
+)
+from flyteidl2.imagebuilder.definition_pb2 import ImageIdentifier
+from flyteidl2.imagebuilder.payload_pb2 import GetImageRequest
+from flyteidl2.task.common_pb2 import Inputs, NamedLiteral
+from flyteidl2.task.run_pb2 import CACHE_LOOKUP_SCOPE_PROJECT_DOMAIN, CacheConfig, RunSpec
+from flyteidl2.task.task_definition_pb2 import TaskSpec
+from flyteidl2.task.task_service_pb2 import GetTaskDetailsRequest, ListTasksRequest
+from flyteidl2.workflow.run_service_pb2 import (
+    AbortRunRequest,
+    CreateRunRequest,
+    GetActionDetailsRequest,
+    WatchActionDetailsRequest,
+)
+
+from flyte_deploy.controlplane.client import ControlPlane
+from flyte_deploy.controlplane.listing import one_of, project_id
+from flyte_deploy.controlplane.unary import Call, Refused, Server, Work, run_all
+from flyte_deploy.controlplane.uploads import select_cluster
+from flyte_deploy.errors import DeployError
+from flyte_deploy.model import Target
+
+TASK_NAME, TASK_PROJECT = "build-image", "system"
+SECRETS_FOLDER = "/etc/flyte/secrets"
+"""Where the task finds the secrets that it is run with."""
+
+_DONE = (ACTION_PHASE_SUCCEEDED, ACTION_PHASE_FAILED, ACTION_PHASE_ABORTED, ACTION_PHASE_TIMED_OUT)
+_ACTION = "a0"
+_POLL = 2.0
+"""Seconds between two looks at a run whose stream does not hold."""
+
+_LOCAL = "Build with --image-builder local, which needs a Docker engine."
+
+
+@dataclass(frozen=True)
+class BackendImage:
+    """An image that the backend has built: its full name, and the run that made it where that is known."""
+
+    name: str
+    run: RunIdentifier | None = None
+
+
+@dataclass(frozen=True)
+class State:
+    """How far a run is: the phase's name (``running``), whether it is over, and what went wrong."""
+
+    phase: str
+    done: bool = False
+    succeeded: bool = False
+    aborted: bool = False
+    error: str = ""
+
+
+@dataclass
+class BuildRuns:
+    """The backend's image builder, for one target.
+
+    Its methods block, may be called from any thread, and raise `DeployError` for whatever goes wrong.
+
+    Args:
+        plane: the control plane; it has to stay open.
+        target: the project and domain of the deployment: where images are looked up and runs are made.
+        task_domain: the domain that the backend's task is in.
+    """
+
+    plane: ControlPlane
+    target: Target
+    task_domain: str = "production"
+    _spec: TaskSpec | None = None
+    _servers: dict[int, Server] = field(default_factory=dict)
+
+    def task(self) -> TaskSpec:
+        """The newest ``build-image``, asked for once.
+
+        Raises:
+            DeployError: where the backend has none.
+        """
+        if self._spec is None:
+            self._spec = self.plane.do(self._read_task())
+        return self._spec
+
+    def images(self, names: Sequence[str]) -> list[BackendImage | None]:
+        """The images of these names, ``name:tag``, all asked for at once; None for each that is not there.
+
+        Raises:
+            DeployError: where the backend has no image service, or does not answer.
+        """
+        server = self._cluster(SelectClusterRequest.OPERATION_GET_IMAGE)
+        works = (self._image(server, name) for name in names)
+        return run_all(works, concurrency=self.plane.concurrency, retry=self.plane.retry)
+
+    def start(
+        self,
+        name: str,
+        inputs: Mapping[str, str],
+        *,
+        secrets: Sequence[tuple[str, str]] = (),
+        overwrite: bool = False,
+    ) -> tuple[RunIdentifier, bool]:
+        """Start a run of this name, or find the one that is there; says whether it was started now.
+
+        Args:
+            name: what the run is called.
+            inputs: addresses and texts, by the name of the task's input.
+            secrets: group and key of each secret that the build mounts.
+            overwrite: whether the backend's own cache is passed over.
+        """
+        spec = TaskSpec()
+        spec.CopyFrom(self.task())
+        for group, key in secrets:
+            wanted = Secret(group=group, key=key, mount_requirement=Secret.MountType.FILE)
+            # As the SDK requests a secret that is mounted in a folder.
+            wanted.env_var = ""
+            spec.task_template.security_context.secrets.append(wanted)
+        literals = inputs_of(spec, inputs)
+        run = RunIdentifier(
+            org=self.target.org, project=self.target.project, domain=self.target.domain, name=name
+        )
+        return run, self.plane.do(self._start(run, spec, literals, overwrite))
+
+    def states(self, run: RunIdentifier) -> Iterator[State]:
+        """How far a run is, at once and after each change, to its end.
+
+        The stream of the backend is taken up again where it breaks, and the run is asked for where no stream
+        holds.
+        """
+        last: State | None = None
+        for state in self._raw_states(run):
+            if state != last:
+                last = state
+                yield state
+            if state.done:
+                return
+
+    def lines(self, run: RunIdentifier, on_line: Callable[[str], None], seconds: float | None = None) -> None:
+        """Hand on the lines of a run's log as they come; ends with it, or where the backend has no logs."""
+        try:
+            server = self._cluster(SelectClusterRequest.OPERATION_TAIL_LOGS)
+            request = TailLogsRequest(action_id=_action(run), attempt=1)
+            for response in server.data_proxy.TailLogs(request, timeout=seconds):
+                for logs in response.logs:
+                    for line in logs.lines:
+                        on_line(line.message)
+        except (grpc.RpcError, DeployError):
+            # A help only: what came of the run is asked for by itself.
+            return
+
+    def image_of(self, run: RunIdentifier) -> str:
+        """The full name of the image that a run has made."""
+        server = self._cluster(SelectClusterRequest.OPERATION_GET_ACTION_DATA)
+        return self.plane.do(self._output(server, run))
+
+    def abort(self, run: RunIdentifier, reason: str) -> None:
+        """End a run; one that has ended or vanished is no error."""
+        server = self.plane.server
+        try:
+            server.runs.AbortRun(AbortRunRequest(run_id=run, reason=reason), timeout=10)
+        except grpc.RpcError:
+            return
+
+    def _cluster(self, operation: SelectClusterRequest.Operation) -> Server:
+        if operation not in self._servers:
+            self._servers[operation] = self.plane.do(select_cluster(self.plane, self.target, operation))
+        return self._servers[operation]
+
+    def _read_task(self) -> Work[TaskSpec]:
+        server = self.plane.server
+        there = Target(TASK_PROJECT, self.task_domain, self.target.org)
+        newest = ListRequest(
+            limit=1,
+            filters=[one_of("name", [TASK_NAME])],
+            sort_by=Sort(key="created_at", direction=Sort.Direction.DESCENDING),
+        )
+        request = ListTasksRequest(request=newest, project_id=project_id(there))
+        try:
+            answer = yield Call(
+                server, server.tasks.ListTasks, request, "looking for the backend's image builder"
+            )
+            tasks = answer.tasks
+        except Refused as refused:
+            if refused.code is not grpc.StatusCode.NOT_FOUND:
+                raise
+            tasks = ()
+        if not tasks:
+            raise _no_builder(f"it has no task '{TASK_NAME}' in {TASK_PROJECT}/{self.task_domain}")
+        found = tasks[0].task_id
+        found.org = found.org or self.target.org
+        answer = yield Call(
+            server,
+            server.tasks.GetTaskDetails,
+            GetTaskDetailsRequest(task_id=found),
+            "reading the task that builds images",
+        )
+        spec: TaskSpec = answer.details.spec
+        return spec
+
+    def _image(self, server: Server, name: str) -> Work[BackendImage | None]:
+        request = GetImageRequest(
+            id=ImageIdentifier(name=name),
+            organization=self.target.org,
+            project_id=project_id(self.target),
+        )
+        try:
+            answer = yield Call(server, server.images.GetImage, request, f"looking up image '{name}'")
+        except Refused as refused:
+            if refused.code is grpc.StatusCode.NOT_FOUND:
+                return None
+            if refused.code is grpc.StatusCode.UNIMPLEMENTED:
+                raise _no_builder("it does not know the service for images") from None
+            raise
+        image = answer.image
+        return BackendImage(image.fqin, image.build_run if image.HasField("build_run") else None)
+
+    def _start(self, run: RunIdentifier, spec: TaskSpec, inputs: Inputs, overwrite: bool) -> Work[bool]:
+        cluster = yield from select_cluster(
+            self.plane, self.target, SelectClusterRequest.OPERATION_UPLOAD_INPUTS
+        )
+        upload = UploadInputsRequest(inputs=inputs, task_spec=spec, run_id=run)
+        doing = "uploading the inputs of an image build"
+        answer = yield Call(cluster, cluster.data_proxy.UploadInputs, upload, doing)
+        server = self.plane.server
+        request = CreateRunRequest(
+            run_id=run,
+            task_spec=spec,
+            offloaded_input_data=answer.offloaded_input_data,
+            run_spec=RunSpec(
+                overwrite_cache=overwrite,
+                cache_config=CacheConfig(
+                    overwrite_cache=overwrite, cache_lookup_scope=CACHE_LOOKUP_SCOPE_PROJECT_DOMAIN
+                ),
+            ),
+        )
+        try:
+            yield Call(server, server.runs.CreateRun, request, f"starting the image build {run.name}")
+        except Refused as refused:
+            if refused.code is grpc.StatusCode.ALREADY_EXISTS:
+                return False
+            if refused.code is grpc.StatusCode.UNIMPLEMENTED:
+                raise _no_builder("it runs no image builds") from None
+            raise
+        return True
+
+    def _raw_states(self, run: RunIdentifier) -> Iterator[State]:
+        server = self.plane.server
+        while True:
+            came = False
+            try:
+                stream = server.runs.WatchActionDetails(WatchActionDetailsRequest(action_id=_action(run)))
+                for response in stream:
+                    came = True
+                    yield _state(response.details)
+            except grpc.RpcError as error:
+                code = error.code() if isinstance(error, grpc.Call) else grpc.StatusCode.UNKNOWN
+                if code is grpc.StatusCode.NOT_FOUND:
+                    raise _vanished(run, server) from None
+                if code in (grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.UNAUTHENTICATED):
+                    raise
+            if not came:
+                time.sleep(_POLL)
+            # Whatever the stream left out: a look by itself, with the patience of every call.
+            yield self.plane.do(self._look(server, run))
+
+    def _look(self, server: Server, run: RunIdentifier) -> Work[State]:
+        request = GetActionDetailsRequest(action_id=_action(run))
+        doing = f"asking how far the image build {run.name} is"
+        try:
+            answer = yield Call(server, server.runs.GetActionDetails, request, doing)
+        except Refused as refused:
+            if refused.code is grpc.StatusCode.NOT_FOUND:
+                raise _vanished(run, server) from None
+            raise
+        return _state(answer.details)
+
+    def _output(self, server: Server, run: RunIdentifier) -> Work[str]:
+        request = GetActionDataRequest(action_id=_action(run))
+        doing = f"asking for the image of the build {run.name}"
+        answer = yield Call(server, server.data_proxy.GetActionData, request, doing)
+        literals = answer.outputs.literals
+        name = literals[0].value.scalar.primitive.string_value if literals else ""
+        if not name:
+            raise DeployError(
+                f"the image build {run.name} ended well, and says no image",
+                where=str(self.plane.endpoint),
+                mend="This is for whoever runs the control plane to mend.",
+            )
+        return str(name)
+
+
+def inputs_of(spec: TaskSpec, given: Mapping[str, str]) -> Inputs:
+    """Texts and addresses as inputs of a task, each a literal of the type that its interface says.
+
+    An empty text is None where that is a variant of the type.
+
+    Raises:
+        DeployError: for an input that the task does not have, and for a type that holds no text.
+    """
+    types = {entry.key: entry.value.type for entry in spec.task_template.interface.inputs.variables}
+    unknown = sorted(set(given) - set(types))
+    if unknown:
+        raise _no_builder(f"its task '{TASK_NAME}' has no input '{unknown[0]}'")
+    literals = []
+    for name, text in given.items():
+        literal = _literal(types[name], text)
+        if literal is None:
+            raise _no_builder(f"its task '{TASK_NAME}' takes no text or file as '{name}'")
+        literals.append(NamedLiteral(name=name, value=literal))
+    return Inputs(literals=literals)
+
+
+def _literal(kind: LiteralType, text: str) -> Literal | None:
+    if kind.HasField("union_type"):
+        empty = SimpleType.NONE if not text else None
+        for variant in kind.union_type.variants:
+            if empty is not None and variant.simple == empty and not variant.HasField("blob"):
+                nothing = Literal(scalar=Scalar(none_type={}))
+                return Literal(scalar=Scalar(union=Union(value=nothing, type=variant)))
+        for variant in kind.union_type.variants:
+            value = _literal(variant, text)
+            if value is not None:
+                return Literal(scalar=Scalar(union=Union(value=value, type=variant)))
+        return None
+    if kind.HasField("blob"):
+        return Literal(scalar=Scalar(blob=Blob(uri=text, metadata=BlobMetadata(type=kind.blob))))
+    if kind.simple == SimpleType.STRING:
+        return Literal(scalar=Scalar(primitive=Primitive(string_value=text)))
+    return None
+
+
+def _action(run: RunIdentifier) -> ActionIdentifier:
+    return ActionIdentifier(run=run, name=_ACTION)
+
+
+def _state(details: Any) -> State:
+    phase = details.status.phase
+    error = details.abort_info.reason if phase == ACTION_PHASE_ABORTED else details.error_info.message
+    return State(
+        phase=ActionPhase.Name(phase).removeprefix("ACTION_PHASE_").lower().replace("_", " "),
+        done=phase in _DONE,
+        succeeded=phase == ACTION_PHASE_SUCCEEDED,
+        aborted=phase == ACTION_PHASE_ABORTED,
+        error=str(error),
+    )
+
+
+def _no_builder(why: str) -> DeployError:
+    return DeployError(f"this backend has no image builder: {why}", mend=_LOCAL)
+
+
+def _vanished(run: RunIdentifier, server: Server) -> DeployError:
+    return DeployError(
+        f"the image build {run.name} is not there any more",
+        where=str(server.endpoint),
+        mend="Deploy again: what was built is found, what was not is built.",
+    )
