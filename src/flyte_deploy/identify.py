@@ -14,7 +14,7 @@ from flyte_deploy.clock import Clock
 from flyte_deploy.collector.message import Collected
 from flyte_deploy.collector.run import explain_load_failure, load_error
 from flyte_deploy.errors import DeployError
-from flyte_deploy.images import choose_images
+from flyte_deploy.images.choose import choose_images
 from flyte_deploy.model import Bundle, Environment, Progress, Task
 from flyte_deploy.project.contents import bundle_of
 from flyte_deploy.project.git import Commit, read_commit

@@ -11,6 +11,8 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from flyte_deploy.images.source import ImageSource
+
 
 class Location(Struct, frozen=True):
     """A place in the project's source: a path relative to the root (POSIX) and a line, counted from 1."""
@@ -85,12 +87,15 @@ class Image(Struct, frozen=True):
     `kind` is ``text`` (an address written as text, in `uri`), ``prebuilt`` (a `flyte.Image` with nothing to
     build, its address in `uri`), ``default`` (nothing said: Flyte's default image), ``named``
     (`Image.from_ref_name`, the name in `name`), ``build`` (has to be built) or ``none``. `uri` of the kinds
-    ``default`` and ``build`` is what the SDK would call the image.
+    ``default`` and ``build`` is what the SDK would call the image. Of the kind ``build`` there is a `source`,
+    or a `problem`, why there is none.
     """
 
     kind: str
     uri: str = ""
     name: str = ""
+    source: ImageSource | None = None
+    problem: str = ""
 
 
 class Environment(Struct, frozen=True, kw_only=True):

@@ -45,6 +45,7 @@ class Recipe:
         dockerfile: its text.
         files: the context; empty where `folder` is one.
         folder: the directory of a user's own Dockerfile, which is its context as BuildKit reads it.
+        dockerfile_name: that Dockerfile's name.
         platforms: such as ``linux/amd64``; empty for the builder's own.
         strict_platforms: whether `platforms` were insisted on, or are a default that may be narrowed.
         build_args: by name.
@@ -54,6 +55,7 @@ class Recipe:
     dockerfile: str
     files: tuple[ContextFile, ...] = ()
     folder: Path | None = None
+    dockerfile_name: str = "Dockerfile"
     platforms: tuple[str, ...] = ()
     strict_platforms: bool = False
     build_args: Mapping[str, str] = field(default_factory=dict)

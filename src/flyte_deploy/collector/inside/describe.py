@@ -13,6 +13,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from . import images
+
 # Calls whose result differs from one load to the next, in the default of a parameter.
 _VOLATILE = re.compile(
     r"\b(now|utcnow|today|time|time_ns|monotonic|perf_counter|uuid1|uuid4|random|randint|uniform|choice|"
@@ -31,6 +33,7 @@ class Describer:
         self._variables = _variables(set(keys))
         self._trees: dict[str, dict[int, ast.FunctionDef | ast.AsyncFunctionDef]] = {}
         self._files: dict[str, str] = {}
+        self._images: dict[int, dict[str, Any]] = {}
 
     def environment(self, environment: Any, *, selected: bool) -> dict[str, Any]:
         """Describe an environment, without its tasks."""
@@ -49,10 +52,22 @@ class Describer:
             "location": self._location(file, line),
             "description": str(environment.description or ""),
             "depends_on": [self._keys[id(other)] for other in environment.depends_on],
-            "image": image(environment.image),
+            "image": self._image(environment.image),
             "include": [str(entry) for entry in getattr(environment, "include", ()) or ()],
             "declared_in": file,
         }
+
+    def _image(self, value: Any) -> dict[str, Any]:
+        described: dict[str, Any] = image(value)
+        if described["kind"] != "build":
+            return described
+        if id(value) not in self._images:
+            try:
+                self._images[id(value)] = {"source": images.source(value, self._root)}
+            except Exception as error:  # told where the image is to be built, and only there
+                kind = "" if isinstance(error, images.ImageError) else f"{type(error).__name__}: "
+                self._images[id(value)] = {"problem": f"{kind}{error}"}
+        return {**described, **self._images[id(value)]}
 
     def task(self, task: Any, environment: Any) -> dict[str, Any]:
         """Describe a task; `request` is added by the caller."""

@@ -12,7 +12,7 @@ import sys
 from base64 import b64encode
 from typing import Any
 
-from . import PROTOCOL, describe, load, sdk, serialize
+from . import PROTOCOL, describe, images, load, sdk, serialize
 from .capture import Capture
 from .imports import lazy_modules
 
@@ -83,7 +83,8 @@ def finish(
     loaded = load.loaded_modules(request["root"])
     modules: list[str] = []
     lazy: dict[str, str] = {}
-    if request["copy_style"] == "loaded_modules":
+    # With copy style none, images may hold them.
+    if request["copy_style"] == "loaded_modules" or any(images.wants_modules(e.image) for e in selected):
         modules = sorted(set(loaded.values()))
         lazy = lazy_modules(loaded, request["root"])
     report = describe_and_serialize(
