@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import tempfile
+import threading
 from collections.abc import Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass
 from pathlib import Path
 
 from flyteidl2.task.task_service_pb2 import DeployTaskRequest
@@ -24,7 +27,8 @@ from flyte_deploy.controlplane import (
 )
 from flyte_deploy.decision import active_triggers
 from flyte_deploy.errors import DeployError
-from flyte_deploy.model import Bundle, Deployment, Progress, Task
+from flyte_deploy.images.workers import Build, prepare
+from flyte_deploy.model import Bundle, Deployment, PlannedImage, Progress, Task
 from flyte_deploy.settings import Settings
 from flyte_deploy.specs.same import same_content
 from flyte_deploy.stores import Store
@@ -43,20 +47,15 @@ def carry_out(settings: Settings, compared: Compared, plane: ControlPlane, clock
         KeyboardInterrupt: after saying the same.
     """
     plan = compared.plan
-    address = plan.bundle_address
+    # A builder that is not there is found before anything is done.
+    build = prepare(settings, compared.identified.images.wanted, plan) if plan.to_build else None
     if plan.to_register and settings.verify == "bundle":
         _verify(settings, compared, clock)
-    if plan.uploads:
-        assert plan.bundle is not None
-        with clock.step("publish", f"Uploading the bundle to {plan.bundle_store}"):
-            address = publish(plan.bundle, compared.store, clock)
-    captured: dict[str, str] = {}
-    if plan.captured and plan.to_register:
-        with clock.step("captured", f"Uploading {len(plan.captured)} files that defaults need"):
-            captured = _publish_captured(compared, plane, clock)
+    published = Published(plan.bundle_address, {}, plan.images)
     if plan.to_register:
+        published = _publish(compared, plane, build, clock)
         with clock.step("register", f"Registering {len(plan.to_register)} tasks"):
-            _register(settings, compared, address, captured, plane, clock)
+            _register(settings, compared, published, plane, clock)
     pruned: tuple[str, ...] = ()
     if plan.prune and plan.stale_triggers:
         assert plan.target is not None
@@ -65,11 +64,56 @@ def carry_out(settings: Settings, compared: Compared, plane: ControlPlane, clock
         pruned = plan.stale_triggers
     return Deployment(
         plan=plan,
-        bundle_uri=address,
+        bundle_uri=published.bundle,
         uploaded=plan.uploads,
+        images=published.images,
         registered=tuple(one.task.name for one in plan.to_register),
         pruned=pruned,
     )
+
+
+@dataclass(frozen=True)
+class Published:
+    """What tasks need besides their registration: the bundle's address, those of captured files by
+    placeholder, and the images."""
+
+    bundle: str
+    captured: Mapping[str, str]
+    images: tuple[PlannedImage, ...]
+
+
+def _publish(compared: Compared, plane: ControlPlane, build: Build | None, clock: Clock) -> Published:
+    """Bundle and captured files, and beside them the images.
+
+    Images are built in this thread, so that an interruption ends their builds.
+    """
+    plan = compared.plan
+
+    def upload() -> tuple[str, dict[str, str]]:
+        address, captured = plan.bundle_address, {}
+        if plan.uploads:
+            assert plan.bundle is not None
+            with clock.step("publish", f"Uploading the bundle to {plan.bundle_store}"):
+                address = publish(plan.bundle, compared.store, clock)
+        if plan.captured:
+            with clock.step("captured", f"Uploading {len(plan.captured)} files that defaults need"):
+                captured = _publish_captured(compared, plane, clock)
+        return address, captured
+
+    if build is None:
+        return Published(*upload(), plan.images)
+    uploading: Future[tuple[str, dict[str, str]]] = Future()
+
+    def run() -> None:
+        try:
+            uploading.set_result(upload())
+        except BaseException as error:  # raised where the result is asked for
+            uploading.set_exception(error)
+
+    threading.Thread(target=run, name="publish", daemon=True).start()
+    with clock.step("images", f"Building {len(plan.to_build)} images with {build.builder.describe()}"):
+        images = build.run(clock.listen)
+    return Published(*uploading.result(), images)
 
 
 def _verify(settings: Settings, compared: Compared, clock: Clock) -> None:
@@ -105,14 +149,20 @@ def _publish_captured(compared: Compared, plane: ControlPlane, clock: Clock) -> 
 def _register(
     settings: Settings,
     compared: Compared,
-    address: str,
-    captured: Mapping[str, str],
+    published: Published,
     plane: ControlPlane,
     clock: Clock,
 ) -> None:
     plan = compared.plan
     assert plan.target is not None
-    stamp = requests(compared.identified, plan.target, plan.version, address, captured)
+    stamp = requests(
+        compared.identified,
+        plan.target,
+        plan.version,
+        published.bundle,
+        published.captured,
+        published.images,
+    )
     live = compared.decision.triggers
 
     def make(task: Task) -> DeployTaskRequest:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -13,7 +13,17 @@ from flyte_deploy.clock import Clock
 from flyte_deploy.controlplane import ControlPlane, Uploads
 from flyte_deploy.decision import Decision, decide
 from flyte_deploy.identify import Identified, selected_how
-from flyte_deploy.model import Plan, PlannedEnvironment, PlannedTask, PlannedUpload, Progress, Target, Task
+from flyte_deploy.images.workers import open_registries
+from flyte_deploy.model import (
+    Plan,
+    PlannedEnvironment,
+    PlannedImage,
+    PlannedTask,
+    PlannedUpload,
+    Progress,
+    Target,
+    Task,
+)
 from flyte_deploy.settings import Settings
 from flyte_deploy.specs.stamp import Stamps, image_cache, stamper
 from flyte_deploy.stores import Store, open_store
@@ -54,8 +64,11 @@ def compare(settings: Settings, identified: Identified, plane: ControlPlane, clo
             concurrency=settings.concurrency,
         )
         address = None
+        images: tuple[PlannedImage, ...] = ()
         if identified.bundle is not None and decision.reasons:
             address = store.find(identified.bundle)
+        if identified.images.wanted and decision.reasons:
+            images = _ask(settings, identified)
     stale = tuple(f"{trigger.task_name}/{trigger.name}" for trigger in decision.stale)
     warnings = identified.warnings
     if stale and not settings.prune_triggers:
@@ -75,6 +88,7 @@ def compare(settings: Settings, identified: Identified, plane: ControlPlane, clo
         reasons=decision.reasons,
         address=address or "",
         store=store.describe(),
+        images=images,
         stale=stale,
         notes=decision.notes,
         warnings=warnings,
@@ -93,27 +107,46 @@ def without_control_plane(settings: Settings, identified: Identified, clock: Clo
         version=version.render(settings.version or version.DEFAULT, identified.version_values),
         reasons={task.name: "not compared" for task in identified.tasks},
         store=settings.bundle_store or "the backend's signed URL",
+        images=tuple(PlannedImage(one.reference, one.environments) for one in identified.images.wanted),
         notes=(note,),
         warnings=identified.warnings,
     )
 
 
+def _ask(settings: Settings, identified: Identified) -> tuple[PlannedImage, ...]:
+    """Which of the images are there."""
+    wanted = identified.images.wanted
+    digests = open_registries(settings).digests([one.reference for one in wanted])
+    return tuple(
+        PlannedImage(one.reference, one.environments, digests[one.reference] or "", asked=True)
+        for one in wanted
+    )
+
+
 def requests(
-    identified: Identified, target: Target, version: str, bundle_uri: str, captured: Mapping[str, str]
+    identified: Identified,
+    target: Target,
+    version: str,
+    bundle_uri: str,
+    captured: Mapping[str, str],
+    images: Iterable[PlannedImage] = (),
 ) -> Callable[[Task, Mapping[str, bool]], DeployTaskRequest]:
     """A function that makes the request of a task, given which of its triggers are active.
 
-    `captured` are the addresses of what was captured, by placeholder.
+    `captured` are the addresses of what was captured, by placeholder; `images` are those that were built, or
+    are there, with their digests.
     """
     answer = identified.collected.answer
+    addresses = dict(identified.images.addresses)
+    addresses.update({name: image.address for image in images for name in image.environments})
     stamp = stamper(
         Stamps(
             target=target,
             version=version,
             bundle_uri=bundle_uri,
             bundle_digest=identified.bundle.digest if identified.bundle else "",
-            images=identified.images,
-            image_cache=image_cache(answer.image_cache, identified.images),
+            images=addresses,
+            image_cache=image_cache(answer.image_cache, addresses),
             captured=captured,
         )
     )
@@ -148,6 +181,7 @@ def _plan(
     reasons: Mapping[str, str],
     store: str,
     address: str = "",
+    images: tuple[PlannedImage, ...] = (),
     stale: tuple[str, ...] = (),
     notes: tuple[str, ...] = (),
     warnings: tuple[str, ...] = (),
@@ -164,7 +198,7 @@ def _plan(
                 if one.needed_by
                 else selected_how(settings, one.environment),
                 depends_on=one.depends_on,
-                image=identified.images[one.name],
+                image=identified.images.addresses[one.name],
                 tasks=tuple(
                     PlannedTask(task, "register", reasons[task.name])
                     if task.name in reasons
@@ -181,6 +215,7 @@ def _plan(
             PlannedUpload(one.name or f"folder, {len(one.files)} in it", one.digest, one.size)
             for one in identified.captured
         ),
+        images=images,
         stale_triggers=stale,
         prune=settings.prune_triggers,
         notes=notes,

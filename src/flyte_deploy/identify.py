@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,9 +14,9 @@ from flyte_deploy.clock import Clock
 from flyte_deploy.collector.message import Collected
 from flyte_deploy.collector.run import explain_load_failure, load_error
 from flyte_deploy.errors import DeployError
-from flyte_deploy.images.choose import choose_images
+from flyte_deploy.images.choose import Chosen, choose_images
 from flyte_deploy.model import Bundle, Environment, Progress, Task
-from flyte_deploy.project.contents import bundle_of
+from flyte_deploy.project.contents import bundle_of, workshop
 from flyte_deploy.project.git import Commit, read_commit
 from flyte_deploy.settings import Settings
 from flyte_deploy.specs.content import content_version
@@ -34,7 +34,7 @@ class Identified:
         collected: what the collector brought.
         resolved: the environments, dependencies before dependents.
         bundle: the code, None where tasks get none.
-        images: the image address of each environment, by name.
+        images: the image of each environment, and those that have to exist.
         captured: files that defaults and trigger inputs need besides the bundle.
         content: the content version.
         commit: the state of the checkout, None outside of one.
@@ -45,7 +45,7 @@ class Identified:
     collected: Collected
     resolved: tuple[graph.Resolved, ...]
     bundle: Bundle | None
-    images: Mapping[str, str]
+    images: Chosen
     captured: tuple[Captured, ...]
     content: str
     commit: Commit | None
@@ -84,14 +84,13 @@ def identify(settings: Settings, collected: Collected, captures: Path, clock: Cl
         resolved, left_out = _without_apps(graph.resolve(collected.environments), settings)
         environments = [one.environment for one in resolved]
         _check(environments, collected, settings)
-        images = choose_images(environments, settings.images)
     with clock.step("identify", "Identifying the content"):
         bundle = bundle_of(settings, collected, environments)
+        images = choose_images(environments, settings.images, workshop(settings, collected))
         content = content_version(
             environments,
             bundle_digest=bundle.digest if bundle else "",
-            # An address written as text stands in the requests themselves.
-            images={e.name: images[e.name] for e in environments if e.image.kind != "text"},
+            images=images.contents,
         )
         captured = read_captured(captures, collected.answer.captured)
         commit = read_commit(settings.root_dir)

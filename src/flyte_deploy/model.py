@@ -206,6 +206,31 @@ class PlannedEnvironment:
 
 
 @dataclass(frozen=True)
+class PlannedImage:
+    """An image that has to exist for the tasks that are registered.
+
+    Args:
+        reference: its repository and tag; the tag is a digest of what it is built from.
+        environments: the environments that use it.
+        digest: ``sha256:…`` where the registry has it, or it was built; empty where it is to be built, or
+            nobody was asked.
+        asked: whether the registry was asked.
+        seconds: how long building it took; None where it was not built.
+    """
+
+    reference: str
+    environments: tuple[str, ...]
+    digest: str = ""
+    asked: bool = False
+    seconds: float | None = None
+
+    @property
+    def address(self) -> str:
+        """What tasks are registered with: with its digest, where that is known."""
+        return f"{self.reference}@{self.digest}" if self.digest else self.reference
+
+
+@dataclass(frozen=True)
 class PlannedUpload:
     """A file or folder that a default or a trigger's input needs. `size` is in bytes, `digest` hex."""
 
@@ -230,6 +255,7 @@ class Plan:
         bundle_store: where bundles go, in words.
         captured: files and folders that defaults and trigger inputs need; they go to the control plane's
             storage, each once.
+        images: images that are built for the tasks; none where nothing is to be registered.
         stale_triggers: triggers that live and are gone from the code, as ``task/trigger``.
         prune: whether those are to be removed.
         notes: what a reader should know.
@@ -248,6 +274,7 @@ class Plan:
     bundle_address: str
     bundle_store: str
     captured: tuple[PlannedUpload, ...] = ()
+    images: tuple[PlannedImage, ...] = ()
     stale_triggers: tuple[str, ...] = ()
     prune: bool = False
     notes: tuple[str, ...] = ()
@@ -272,6 +299,11 @@ class Plan:
         return self.bundle is not None and not self.bundle_address and bool(self.to_register)
 
     @property
+    def to_build(self) -> tuple[PlannedImage, ...]:
+        """The images that would be built: a deploy that registers nothing builds none."""
+        return tuple(image for image in self.images if not image.digest) if self.to_register else ()
+
+    @property
     def has_changes(self) -> bool:
         """Whether a deploy would change anything."""
         return bool(self.to_register) or (self.prune and bool(self.stale_triggers))
@@ -286,12 +318,14 @@ class Deployment:
         bundle_uri: the bundle's address, empty where tasks got none or nothing was registered.
         uploaded: whether the bundle was uploaded by this run.
         registered: names of the tasks that were registered.
+        images: the images of the tasks that were registered, those that were built among them.
         pruned: triggers that were removed, as ``task/trigger``.
     """
 
     plan: Plan
     bundle_uri: str = ""
     uploaded: bool = False
+    images: tuple[PlannedImage, ...] = ()
     registered: tuple[str, ...] = ()
     pruned: tuple[str, ...] = ()
 

@@ -107,7 +107,7 @@ def _click_option(option: Option) -> click.Option:
     return click.Option(
         [*flags_of(option), option.parameter],
         metavar=metavar,
-        multiple=option.kind == "images",
+        multiple=option.kind in ("images", "names"),
         help=text,
     )
 

@@ -91,6 +91,19 @@ class Built:
         return f"{self.wanted.reference}@{self.digest}"
 
 
+class Registries(Protocol):
+    """Registries, asked over HTTP."""
+
+    def digests(self, references: Sequence[str]) -> Mapping[str, str | None]:
+        """The digest of each image, ``sha256:…``, by its address; None for one that is not there.
+
+        All are asked for at once.
+
+        Raises:
+            DeployError: for a registry that cannot be asked.
+        """
+
+
 class Builder(Protocol):
     """Makes images: with BuildKit here, or with the backend's builder."""
 

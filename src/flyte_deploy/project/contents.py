@@ -7,8 +7,11 @@ from pathlib import Path
 
 from flyte_deploy.bundle import Include, ModuleFile, identify, select
 from flyte_deploy.collector.message import Collected
+from flyte_deploy.images.choose import Workshop
+from flyte_deploy.images.render import CodeFiles
 from flyte_deploy.model import Bundle, Environment
-from flyte_deploy.settings import Settings
+from flyte_deploy.project.git import top_folder
+from flyte_deploy.settings import CopyStyle, Settings
 
 
 def bundle_of(settings: Settings, collected: Collected, environments: Sequence[Environment]) -> Bundle | None:
@@ -20,8 +23,9 @@ def bundle_of(settings: Settings, collected: Collected, environments: Sequence[E
     answer = collected.answer
     if not answer.with_bundle:
         return None
-    modules = [ModuleFile(Path(path)) for path in answer.modules]
-    modules += [ModuleFile(Path(path), "lazy import") for path in answer.lazy]
+    modules: list[ModuleFile] = []
+    if settings.copy_style == "loaded_modules":
+        modules = _modules(collected)
     includes = [
         Include(
             environment=environment.name,
@@ -38,6 +42,48 @@ def bundle_of(settings: Settings, collected: Collected, environments: Sequence[E
             settings.copy_style,
             modules=modules,
             includes=includes,
-            interpreter_paths=[Path(folder) for folder in answer.interpreter_folders],
+            interpreter_paths=_interpreter(collected),
         )
     )
+
+
+def workshop(settings: Settings, collected: Collected) -> Workshop:
+    """What it takes to know the images that are built.
+
+    Their files lie in the checkout, which may begin above the root. The project's code goes into an image
+    that asks for it where none travels with the tasks.
+    """
+    root = settings.root_dir
+    checkout = top_folder(root) or root
+    # Without a checkout: a root that the working directory holds, such as src.
+    here = Path.cwd().resolve()
+    if checkout == root and root.is_relative_to(here):
+        checkout = here
+    code = None
+    if settings.copy_style == "none":
+        code = CodeFiles(
+            prefix=root.relative_to(checkout).as_posix(),
+            loaded=lambda: _paths(settings, collected, "loaded_modules"),
+            everything=lambda: _paths(settings, collected, "all"),
+        )
+    return Workshop(checkout, settings.image_registry, settings.platforms, code)
+
+
+def _paths(settings: Settings, collected: Collected, style: CopyStyle) -> list[str]:
+    files = select(
+        settings.root_dir,
+        style,
+        modules=_modules(collected) if style == "loaded_modules" else [],
+        includes=[],
+        interpreter_paths=_interpreter(collected),
+    )
+    return [file.path for file in files.files]
+
+
+def _modules(collected: Collected) -> list[ModuleFile]:
+    modules = [ModuleFile(Path(path)) for path in collected.answer.modules]
+    return modules + [ModuleFile(Path(path), "lazy import") for path in collected.answer.lazy]
+
+
+def _interpreter(collected: Collected) -> list[Path]:
+    return [Path(folder) for folder in collected.answer.interpreter_folders]

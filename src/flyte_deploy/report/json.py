@@ -7,7 +7,15 @@ from typing import Any
 import msgspec
 
 from flyte_deploy.errors import DeployError
-from flyte_deploy.model import Bundle, Deployment, Environment, Plan, PlannedEnvironment, PlannedTask
+from flyte_deploy.model import (
+    Bundle,
+    Deployment,
+    Environment,
+    Plan,
+    PlannedEnvironment,
+    PlannedImage,
+    PlannedTask,
+)
 
 SCHEMA = "flyte-deploy/{}/1"
 
@@ -25,6 +33,7 @@ def deployment_json(deployment: Deployment) -> bytes:
             **_plan(deployment.plan),
             "bundle_uri": deployment.bundle_uri,
             "uploaded": deployment.uploaded,
+            "images": [_image(image) for image in deployment.images],
             "registered": list(deployment.registered),
             "pruned": list(deployment.pruned),
         }
@@ -58,6 +67,7 @@ def _plan(plan: Plan) -> dict[str, Any]:
         "sdk": plan.sdk,
         "bundle": _bundle(plan.bundle, plan) if plan.bundle else None,
         "captured": [{"name": one.name, "digest": one.digest, "size": one.size} for one in plan.captured],
+        "images": [_image(image) for image in plan.images],
         "environments": [_environment(environment) for environment in plan.environments],
         "stale_triggers": list(plan.stale_triggers),
         "warnings": list(plan.warnings),
@@ -83,6 +93,16 @@ def _bundle(bundle: Bundle, plan: Plan) -> dict[str, Any]:
             }
             for file in bundle.files
         ],
+    }
+
+
+def _image(image: PlannedImage) -> dict[str, Any]:
+    return {
+        "reference": image.reference,
+        "environments": list(image.environments),
+        "digest": image.digest,
+        "build": not image.digest,
+        "seconds": image.seconds,
     }
 
 

@@ -78,6 +78,9 @@ def plan_text(plan: Plan) -> str:
     lines += [f"  {line}" for line in _bundle_lines(plan)]
     for upload in plan.captured:
         lines.append(f"  default  {plain(upload.name)}, {size_text(upload.size)}, {upload.digest[:12]}")
+    for image in plan.images:
+        state = "is there" if image.digest else "to be built" if image.asked else "not looked for"
+        lines.append(f"  image    {plain(image.reference)}  {state}")
     lines.append(f"  python   {plan.python}, flyte {plan.sdk}")
     lines += ["", "In this order:"]
     for number, environment in enumerate(plan.environments, start=1):
@@ -94,6 +97,8 @@ def summary(plan: Plan) -> str:
     parts = []
     if plan.uploads:
         parts.append("upload the bundle")
+    if plan.to_build:
+        parts.append(f"build {_count(len(plan.to_build), 'image')}")
     if register:
         kept = f" ({tasks - register} are there)" if register < tasks else ""
         parts.append(f"register {_count(register, 'task')}{kept}")
@@ -122,6 +127,9 @@ def deployment_text(deployment: Deployment) -> str:
     lines.append(f"  target   {plan.target} at {plan.endpoint}")
     if deployment.bundle_uri:
         lines.append(f"  bundle   {deployment.bundle_uri}")
+    for image in deployment.images:
+        took = f"  built in {image.seconds:.1f} s" if image.seconds is not None else "  was there"
+        lines.append(f"  image    {plain(image.address)}{took}")
     if plan.has_changes:
         first = plan.tasks[0].task.name if plan.tasks else ""
         lines.append(f"  run      flyte run deployed-task {first}")

@@ -178,8 +178,8 @@ def _convert(option: Option, raw: object, origin: str, cwd: Path) -> object:
     if option.kind == "flag":
         return raw if isinstance(raw, bool) else _boolean(option, str(raw), origin)
     if option.kind in {"paths", "names"}:
-        # Paths may hold commas; names of variables do not.
-        separator = r"\n" if option.kind == "paths" else r"[\s,]+"
+        # Paths and what docker buildx takes may hold commas; names of variables do not.
+        separator = r"[\s,]+" if option.argument and option.kind == "names" else r"\n"
         parts = re.split(separator, raw) if isinstance(raw, str) else list(cast("Iterable[object]", raw))
         words = [part.strip() if isinstance(part, str) else str(part) for part in parts]
         return tuple(dict.fromkeys(word for word in words if word))

@@ -259,6 +259,73 @@ OPTIONS: tuple[Option, ...] = (
         help="Registry that built images are pushed to, where the code names none.",
     ),
     Option(
+        name="platform",
+        kind="names",
+        metavar="OS/ARCH",
+        default=(),
+        setting="platforms",
+        section=_IMAGES,
+        help="Platform to build images for, such as linux/amd64, in place of what the code says. May be "
+        "given several times.",
+    ),
+    Option(
+        name="build-secret",
+        kind="names",
+        metavar="NAME[=ENV|FILE]",
+        default=(),
+        setting="build_secrets",
+        section=_IMAGES,
+        help="Secret that image builds may mount: from the environment variable of that name, another one, or "
+        "a file. May be given several times.",
+    ),
+    Option(
+        name="image-concurrency",
+        kind="whole number",
+        minimum=1,
+        default=4,
+        metavar="N",
+        section=_IMAGES,
+        help="How many images are built at a time.",
+    ),
+    Option(
+        name="buildx-builder",
+        metavar="NAME",
+        variables=("FLYTE_DOCKER_BUILDKIT_BUILDER_NAME",),
+        default_text="the one that docker buildx uses",
+        section=_IMAGES,
+        help="Builder of docker buildx that builds images.",
+    ),
+    Option(
+        name="cache-from",
+        kind="names",
+        metavar="CACHE",
+        default=(),
+        variables=("FLYTE_DOCKER_BUILDER_CACHE_FROM",),
+        section=_IMAGES,
+        help="Cache of layers to read, as docker buildx has it, such as type=registry,ref=HOST/NAME. May be "
+        "given several times.",
+    ),
+    Option(
+        name="cache-to",
+        kind="names",
+        metavar="CACHE",
+        default=(),
+        variables=("FLYTE_DOCKER_BUILDER_CACHE_TO",),
+        section=_IMAGES,
+        help="Cache of layers to write, as docker buildx has it. One that fails is a warning. May be given "
+        "several times.",
+    ),
+    Option(
+        name="build-context",
+        kind="names",
+        metavar="NAME=VALUE",
+        default=(),
+        setting="build_contexts",
+        section=_IMAGES,
+        help="Takes the place of an image that is copied from or built upon, as docker buildx has it, such as "
+        "ghcr.io/astral-sh/uv:0.13.4=docker-image://HOST/uv. May be given several times.",
+    ),
+    Option(
         name="overwrite",
         kind="flag",
         default=False,

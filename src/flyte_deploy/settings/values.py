@@ -57,6 +57,15 @@ class Settings:
     """Name to address; the one without a name is called ``default``."""
     image_builder: str = "local"
     image_registry: str = ""
+    platforms: tuple[str, ...] = ()
+    """Of images that are built, in place of what the code says."""
+    build_secrets: tuple[str, ...] = ()
+    """``NAME``, ``NAME=VARIABLE`` or ``NAME=FILE``; nothing else can be mounted by a build."""
+    image_concurrency: int = 4
+    buildx_builder: str = ""
+    cache_from: tuple[str, ...] = ()
+    cache_to: tuple[str, ...] = ()
+    build_contexts: tuple[str, ...] = ()
     overwrite: bool = False
     prune_triggers: bool = False
     activate_triggers: bool = False

@@ -7,6 +7,7 @@ import gzip
 import hashlib
 import io
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -124,6 +125,7 @@ def _stamp_actor(request: DeployTaskRequest, stamps: Stamps) -> None:
     if template.type != "actor" or "version" not in template.custom.fields:
         return
     basis = template.custom["version"]
-    image = template.container.image
+    # Less a digest that stands beside a tag: building the same again gives another one.
+    image = re.sub(r"(:[\w.-]+)@sha256:[0-9a-f]{64}$", r"\1", template.container.image)
     text = f"{basis}\0{stamps.bundle_digest}\0{image}\0{request.spec.environment.name}"
     template.custom["version"] = hashlib.sha256(text.encode()).hexdigest()[:15]

@@ -1,0 +1,141 @@
+"""The command lines of docker buildx: pure functions that compose small lists of arguments."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from flyte_deploy.errors import DeployError
+from flyte_deploy.images.recipe import SecretMount, Wanted
+from flyte_deploy.images.render import IMAGE_ARGUMENT
+
+
+@dataclass(frozen=True)
+class Where:
+    """The files of one build: the Dockerfile, the folder that is the context, and where its outcome goes."""
+
+    dockerfile: Path
+    context: Path
+    metadata: Path
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What holds for all builds of a run: the options of the same names."""
+
+    builder: str = ""
+    platforms: tuple[str, ...] = ()
+    cache_from: tuple[str, ...] = ()
+    cache_to: tuple[str, ...] = ()
+    build_contexts: tuple[str, ...] = ()
+    secrets: Mapping[str, str] | None = None
+
+
+def build(image: Wanted, where: Where, choices: Choices) -> list[str]:
+    """The arguments after ``docker``, for building and pushing one image."""
+    return [
+        "buildx",
+        "build",
+        *builder(choices.builder),
+        "--file",
+        str(where.dockerfile),
+        "--tag",
+        image.reference,
+        *platforms(choices.platforms),
+        *arguments({**image.recipe.build_args, IMAGE_ARGUMENT: image.reference.rpartition("/")[2]}),
+        *secrets(image.recipe.secrets, choices.secrets or {}),
+        *repeated("--build-context", choices.build_contexts),
+        *repeated("--cache-from", choices.cache_from),
+        *repeated("--cache-to", choices.cache_to),
+        "--metadata-file",
+        str(where.metadata),
+        "--progress",
+        "plain",
+        "--push",
+        str(where.context),
+    ]
+
+
+def builder(name: str) -> list[str]:
+    """The builder to use, where one is named."""
+    return ["--builder", name] if name else []
+
+
+def platforms(names: Sequence[str]) -> list[str]:
+    """The platforms to build for; the builder's own where none is named."""
+    return ["--platform", ",".join(names)] if names else []
+
+
+def arguments(values: Mapping[str, str]) -> list[str]:
+    """Build arguments."""
+    return [part for name, value in values.items() for part in ("--build-arg", f"{name}={value}")]
+
+
+def repeated(flag: str, values: Iterable[str]) -> list[str]:
+    """A flag once for each value."""
+    return [part for value in values for part in (flag, value)]
+
+
+def secrets(mounts: Iterable[SecretMount], sources: Mapping[str, str]) -> list[str]:
+    """The secrets that a build mounts; only where they come from stands in the arguments, never what they are.
+
+    Args:
+        mounts: what the Dockerfile mounts.
+        sources: ``env=VARIABLE`` or ``src=FILE`` for each name that was given.
+    """
+    return [part for one in mounts for part in ("--secret", f"id={one.id},{sources[one.name]}")]
+
+
+def secret_sources(given: Iterable[str], environ: Mapping[str, str]) -> dict[str, str]:
+    """Where each named secret comes from: ``NAME``, ``NAME=VARIABLE`` or ``NAME=FILE``.
+
+    Raises:
+        DeployError: for one that is not there.
+    """
+    found: dict[str, str] = {}
+    for entry in given:
+        name, _, source = entry.partition("=")
+        source = source or name
+        if "/" in source or source.startswith("."):
+            if not Path(source).is_file():
+                raise DeployError(
+                    f"the file of build secret '{name}' is not there: {source}",
+                    where="--build-secret",
+                    mend="Name a file that exists, or an environment variable.",
+                    usage=True,
+                )
+            found[name] = f"src={Path(source).resolve()}"
+        elif environ.get(source):
+            found[name] = f"env={source}"
+        else:
+            raise DeployError(
+                f"build secret '{name}' is not set: there is no environment variable {source}",
+                where="--build-secret",
+                mend=f"Set {source}, or say where it comes from: --build-secret {name}=VARIABLE or {name}=FILE.",
+                usage=True,
+            )
+    return found
+
+
+_ERROR = re.compile(r"^(?:#\d+ )?ERROR: (.*)$")
+
+
+def failure(lines: Sequence[str]) -> tuple[str, tuple[str, ...]]:
+    """What went wrong in a build's log: a sentence, and the lines of the step that failed.
+
+    buildx repeats the failing step between lines of dashes, then the lines of the Dockerfile around it, and
+    says what it comes to at the very end.
+    """
+    what = "the build failed"
+    for line in lines:
+        match = _ERROR.match(line)
+        if match:
+            what = match[1]
+    dashes = [number for number, line in enumerate(lines) if re.fullmatch(r"-{6,}", line.strip())]
+    if len(dashes) >= 2:
+        told = lines[dashes[0] + 1 : dashes[1]][-15:]
+        after = [line for line in lines[dashes[1] + 1 :] if line.strip() and not _ERROR.match(line)]
+        return what, (*told, *(line for line in after if not re.fullmatch(r"-{6,}", line.strip())))[:40]
+    return what, tuple(line for line in lines if line.strip())[-15:]

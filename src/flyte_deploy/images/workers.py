@@ -1,0 +1,77 @@
+"""Who is asked for images, and who builds them: chosen by the settings."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from flyte_deploy.errors import DeployError
+from flyte_deploy.images.recipe import Builder, Listen, Registries, Wanted
+from flyte_deploy.model import Plan, PlannedImage
+from flyte_deploy.settings import Settings
+
+
+@dataclass(frozen=True)
+class Build:
+    """A builder that is ready, and the images that it is to make, of those that the plan lists."""
+
+    builder: Builder
+    wanted: tuple[Wanted, ...]
+    images: tuple[PlannedImage, ...]
+
+    def run(self, listen: Listen) -> tuple[PlannedImage, ...]:
+        """Build what is missing; returns all images of the plan, with their digests.
+
+        Raises:
+            DeployError: for the images that failed.
+        """
+        built = {one.wanted.reference: one for one in self.builder.build(self.wanted, listen)}
+        return tuple(
+            dataclasses.replace(
+                image, digest=built[image.reference].digest, seconds=built[image.reference].seconds
+            )
+            if image.reference in built
+            else image
+            for image in self.images
+        )
+
+
+def prepare(settings: Settings, wanted: Sequence[Wanted], plan: Plan) -> Build:
+    """A builder for what is missing, checked.
+
+    Raises:
+        DeployError: where there is no builder that can do it.
+    """
+    missing = {image.reference for image in plan.to_build}
+    images = tuple(one for one in wanted if one.reference in missing)
+    builder = open_builder(settings)
+    builder.check(images)
+    return Build(builder, images, plan.images)
+
+
+def open_registries(settings: Settings) -> Registries:
+    """Registries, with the logins that the settings and the environment name."""
+    from flyte_deploy.images.registry import registries
+
+    return registries(settings)
+
+
+def open_builder(settings: Settings) -> Builder:
+    """The builder that the settings name.
+
+    Raises:
+        DeployError: for one that there is not.
+    """
+    name = settings.image_builder
+    if name != "local":
+        known = "remote" if name == "remote" else f"'{name}'"
+        raise DeployError(
+            f"the image builder {known} is not supported" + (" yet" if name == "remote" else ""),
+            where=settings.origins.get("image_builder"),
+            mend="Build with --image-builder local, which needs a Docker engine with buildx.",
+            usage=True,
+        )
+    from flyte_deploy.images.local import local_builder
+
+    return local_builder(settings, open_registries(settings))
