@@ -282,7 +282,7 @@ def test_the_images_that_are_given(write: Write, cli: Cli, server: Embedded) -> 
             import flyte
             one = flyte.TaskEnvironment(name="one", image=flyte.Image.from_ref_name("ours"))
             two = flyte.TaskEnvironment(name="two", depends_on=[one])
-            built = flyte.Image.from_debian_base(registry="r.example", name="x").with_pip_packages("numpy")
+            built = flyte.Image.from_debian_base(name="x").with_pip_packages("numpy")
             three = flyte.TaskEnvironment(name="three", image=built)
 
             @one.task
@@ -314,7 +314,8 @@ def test_the_images_that_are_given(write: Write, cli: Cli, server: Embedded) -> 
     assert images == {"one.a": "r.example/ours:1", "two.b": "r.example/default:2", "three.c": "r.example/c:3"}
     refused = cli.to_server("deploy", root, "--all", "flow.py", *given[:4])
     assert refused.status == 2
-    assert "have to be built" in refused.json["error"]["what"]
+    assert "has to be built, and there is no registry" in refused.json["error"]["what"]
+    assert "--image three=URI" in refused.json["error"]["mend"]
 
 
 def test_load_errors_that_are_ignored_are_warnings(write: Write, cli: Cli) -> None:

@@ -79,7 +79,7 @@ def repeated(flag: str, values: Iterable[str]) -> list[str]:
 
 
 def secrets(mounts: Iterable[SecretMount], sources: Mapping[str, str]) -> list[str]:
-    """The secrets that a build mounts; only where they come from stands in the arguments, never what they are.
+    """The secrets that a build mounts: where they come from, never what they are.
 
     Args:
         mounts: what the Dockerfile mounts.
@@ -113,7 +113,7 @@ def secret_sources(given: Iterable[str], environ: Mapping[str, str]) -> dict[str
             raise DeployError(
                 f"build secret '{name}' is not set: there is no environment variable {source}",
                 where="--build-secret",
-                mend=f"Set {source}, or say where it comes from: --build-secret {name}=VARIABLE or {name}=FILE.",
+                mend=f"Set {source}, or say where it is: --build-secret {name}=VARIABLE or {name}=FILE.",
                 usage=True,
             )
     return found

@@ -190,8 +190,8 @@ class LocalBuilder:
         if image.recipe.strict_platforms or not able:
             raise DeployError(
                 f"image {image.reference} is for {', '.join(missing)}, which {self.describe()} cannot build",
-                mend=f"It builds for {', '.join(self._platforms)}. Name another builder with --buildx-builder, or"
-                " other platforms with --platform.",
+                mend=f"It builds for {', '.join(self._platforms)}. Name another one with --buildx-builder,"
+                " or other platforms with --platform.",
                 usage=True,
             )
         listen(
@@ -207,8 +207,8 @@ class LocalBuilder:
             for secret in image.recipe.secrets:
                 if secret.name not in given:
                     raise DeployError(
-                        f"the image of {', '.join(image.environments)} asks for the secret '{secret.name}', which"
-                        " nobody has given to builds",
+                        f"the image of {', '.join(image.environments)} asks for the secret '{secret.name}',"
+                        " which nobody has given to builds",
                         mend=f"Give it with --build-secret {secret.name}, if the image may have it.",
                         usage=True,
                     )

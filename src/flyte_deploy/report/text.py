@@ -62,6 +62,8 @@ def _progress_lines(progress: Progress, last: dict[str, int]) -> Iterator[str]:
                 yield f"  {size_text(progress.done)} of {size_text(progress.total)}"
             else:
                 yield f"  {progress.done} of {progress.total} tasks"
+    elif progress.kind == "image":
+        yield f"  {text}"
     elif progress.kind == "warning":
         yield f"Warning: {text}"
     elif progress.kind == "note":

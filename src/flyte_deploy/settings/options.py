@@ -275,8 +275,8 @@ OPTIONS: tuple[Option, ...] = (
         default=(),
         setting="build_secrets",
         section=_IMAGES,
-        help="Secret that image builds may mount: from the environment variable of that name, another one, or "
-        "a file. May be given several times.",
+        help="Secret that image builds may mount: from the environment variable of that name, another one, "
+        "or a file. May be given several times.",
     ),
     Option(
         name="image-concurrency",
@@ -322,8 +322,8 @@ OPTIONS: tuple[Option, ...] = (
         default=(),
         setting="build_contexts",
         section=_IMAGES,
-        help="Takes the place of an image that is copied from or built upon, as docker buildx has it, such as "
-        "ghcr.io/astral-sh/uv:0.13.4=docker-image://HOST/uv. May be given several times.",
+        help="Takes the place of an image that is copied from or built upon, as docker buildx has it, such "
+        "as ghcr.io/astral-sh/uv:0.13.4=docker-image://HOST/uv. May be given several times.",
     ),
     Option(
         name="overwrite",
