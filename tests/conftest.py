@@ -1,4 +1,4 @@
-"""What all tests share: small projects written on the spot."""
+"""What all tests share: small projects written on the spot, the real engine."""
 
 from __future__ import annotations
 
@@ -9,11 +9,19 @@ from pathlib import Path
 
 import pytest
 
+from tests import engine as real
+
 Write = Callable[[dict[str, str]], Path]
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # Where the tests run in the background of a script: what they start would ignore it too.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(scope="session")
+def engine() -> real.Engine:
+    """A Docker Engine with buildx, a registry and two BuildKit daemons, brought up where needed."""
+    return real.start()
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -52,9 +53,12 @@ def prepare(settings: Settings, wanted: Sequence[Wanted], plan: Plan) -> Build:
 
 def open_registries(settings: Settings) -> Registries:
     """Registries, with the logins that the settings and the environment name."""
-    from flyte_deploy.images.registry import registries
+    from flyte_deploy.images.auth import Credentials, aws, github, google
+    from flyte_deploy.images.docker_config import docker_config
+    from flyte_deploy.images.registry import Registries as Asked
 
-    return registries(settings)
+    del settings
+    return Asked(Credentials((docker_config(os.environ), github(os.environ), aws(), google())))
 
 
 def open_builder(settings: Settings) -> Builder:
