@@ -94,8 +94,8 @@ def pins(recipes: Iterable[Recipe], registries: Registries, replaced: Collection
         images = base_images(recipe.dockerfile, recipe.build_args, replaced)
         if images.unknown:
             raise DeployError(
-                f"the base image {images.unknown[0]} cannot be pinned: what it stands for is known only to the "
-                "builder",
+                f"the base image {images.unknown[0]} cannot be pinned: what it stands for is known "
+                "only to the builder",
                 where="--pin-base-images",
                 mend="Give its ARG a default before the first FROM, or name the image by its digest.",
                 usage=True,
@@ -117,7 +117,7 @@ def pins(recipes: Iterable[Recipe], registries: Registries, replaced: Collection
 
 
 def pinned_context(address: str, digest: str) -> str:
-    """What ``--build-context`` is given so that a base image is the one of a digest, whatever its tag says."""
+    """What ``--build-context`` is given so that a base image is that of a digest, whatever its tag says."""
     return f"{address}=docker-image://{_normal(address)}@{digest}"
 
 
