@@ -28,6 +28,7 @@ def plan(name: str) -> dict[str, str]:
         [
             Path(sys.executable).with_name("flyte-deploy"),
             *("plan", "--recursive", str(root), "--root-dir", str(root), "--output-format", "json"),
+            *("--registry", "registry.example.com/team"),
         ],
         env={k: v for k, v in os.environ.items() if not k.startswith(("FLYTE", "UCTL"))},
         stderr=subprocess.PIPE,
