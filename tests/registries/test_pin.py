@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from flyte_deploy.errors import DeployError
-from flyte_deploy.images.pin import base_images, pinned_context, pins
+from flyte_deploy.images.identity import tag
+from flyte_deploy.images.pin import base_images, pin, pinned_context
 from flyte_deploy.images.recipe import Recipe
 from flyte_deploy.images.registry import Registries
 from tests.engine import Engine
@@ -61,13 +63,13 @@ def test_a_base_that_only_the_builder_knows_is_named() -> None:
 
 def test_a_base_that_only_the_builder_knows_cannot_be_pinned(nobody: Registries) -> None:
     with pytest.raises(DeployError, match=r"the base image \$BASE cannot be pinned") as told:
-        pins([Recipe(dockerfile="ARG BASE\nFROM $BASE\n")], nobody)
+        pin([Recipe(dockerfile="ARG BASE\nFROM $BASE\n")], nobody)
     assert told.value.usage
 
 
 def test_a_base_that_no_registry_has_cannot_be_pinned(nobody: Registries, engine: Engine) -> None:
     with pytest.raises(DeployError, match="its registry has none of that name"):
-        pins([Recipe(dockerfile=f"FROM {engine.registry}/nobody/has:this\n")], nobody)
+        pin([Recipe(dockerfile=f"FROM {engine.registry}/nobody/has:this\n")], nobody)
 
 
 def test_a_pinned_build_stays_where_it_was_when_the_tag_moves(
@@ -86,10 +88,10 @@ def test_a_pinned_build_stays_where_it_was_when_the_tag_moves(
 
     build(tmp_path / "one", "FROM scratch\nCOPY Dockerfile /\nENV BASE=one\n", base)
     recipe = Recipe(dockerfile=f"FROM {base}\nENV MINE=1\n")
-    pinned = pins([recipe, recipe], nobody)
+    pinned = pin([recipe], nobody)[0].pinned
     assert pinned == {base: nobody.digests([base])[base]}
     build(tmp_path / "two", "FROM scratch\nCOPY Dockerfile /\nENV BASE=two\n", base)
-    assert pins([recipe], nobody) != pinned
+    assert tag(pin([recipe], nobody)[0]) != tag(replace(recipe, pinned=pinned)) != tag(recipe)
     for arguments, expected in (
         ((), "two"),
         (("--build-context", pinned_context(base, pinned[base])), "one"),
@@ -104,4 +106,7 @@ def test_a_pinned_build_stays_where_it_was_when_the_tag_moves(
 def test_a_base_named_by_digest_is_pinned_already(nobody: Registries, engine: Engine) -> None:
     digest = push(engine.registry, "pin/by-digest", "1")
     text = f"FROM {engine.registry}/pin/by-digest:1@{digest}\nFROM {engine.registry}/pin/by-digest:1\n"
-    assert pins([Recipe(dockerfile=text)], nobody) == {f"{engine.registry}/pin/by-digest:1": digest}
+    other = Recipe(dockerfile="FROM scratch\n")
+    (found, same) = pin([Recipe(dockerfile=text), other], nobody)
+    assert found.pinned == {f"{engine.registry}/pin/by-digest:1": digest}
+    assert same == other
