@@ -19,6 +19,7 @@ class Engine:
 
     Attributes:
         registry: `HOST:PORT` of the registry, HTTP, no password.
+        registry_program: the registry's program, for a test that needs one with a password or certificate.
         buildkit: the addresses of two BuildKit daemons, `tcp://…`.
         buildkitd: the daemon's program, for a test that needs one that it may stop.
         variables: what a process has to have in its environment to use the engine: DOCKER_HOST, PATH and, for
@@ -26,6 +27,7 @@ class Engine:
     """
 
     registry: str
+    registry_program: Path
     buildkit: tuple[str, ...]
     buildkitd: Path
     variables: Mapping[str, str]
@@ -71,6 +73,7 @@ def start() -> Engine:
     now = dict(line.split("=", 1) for line in out.split("\0") if "=" in line)
     return Engine(
         registry=now["FLYTE_DEPLOY_TEST_REGISTRY"],
+        registry_program=Path(now["FLYTE_DEPLOY_TEST_REGISTRY_PROGRAM"]),
         buildkit=tuple(now["FLYTE_DEPLOY_TEST_BUILDKIT"].split()),
         buildkitd=Path(now["FLYTE_DEPLOY_TEST_BUILDKITD"]),
         variables={name: now[name] for name in ("DOCKER_HOST", "DOCKER_CONFIG", "PATH") if name in now},

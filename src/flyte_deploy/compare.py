@@ -13,6 +13,7 @@ from flyte_deploy.clock import Clock
 from flyte_deploy.controlplane import ControlPlane, Uploads
 from flyte_deploy.decision import Decision, decide
 from flyte_deploy.identify import Identified, selected_how
+from flyte_deploy.images.recipe import Registries
 from flyte_deploy.images.workers import open_registries
 from flyte_deploy.model import (
     Plan,
@@ -37,6 +38,8 @@ class Compared:
     identified: Identified
     decision: Decision
     store: Store
+    registries: Registries | None = None
+    """As they were asked, with their logins; None where there was no need to ask."""
 
 
 def compare(settings: Settings, identified: Identified, plane: ControlPlane, clock: Clock) -> Compared:
@@ -67,8 +70,10 @@ def compare(settings: Settings, identified: Identified, plane: ControlPlane, clo
         images: tuple[PlannedImage, ...] = ()
         if identified.bundle is not None and decision.reasons:
             address = store.find(identified.bundle)
+        registries = None
         if identified.images.wanted and decision.reasons:
-            images = _ask(settings, identified)
+            registries = open_registries(settings)
+            images = _ask(registries, identified)
     stale = tuple(f"{trigger.task_name}/{trigger.name}" for trigger in decision.stale)
     warnings = identified.warnings
     if stale and not settings.prune_triggers:
@@ -93,7 +98,7 @@ def compare(settings: Settings, identified: Identified, plane: ControlPlane, clo
         notes=decision.notes,
         warnings=warnings,
     )
-    return Compared(plan, identified, decision, store)
+    return Compared(plan, identified, decision, store, registries)
 
 
 def without_control_plane(settings: Settings, identified: Identified, clock: Clock) -> Plan:
@@ -113,10 +118,10 @@ def without_control_plane(settings: Settings, identified: Identified, clock: Clo
     )
 
 
-def _ask(settings: Settings, identified: Identified) -> tuple[PlannedImage, ...]:
+def _ask(registries: Registries, identified: Identified) -> tuple[PlannedImage, ...]:
     """Which of the images are there."""
     wanted = identified.images.wanted
-    digests = open_registries(settings).digests([one.reference for one in wanted])
+    digests = registries.digests([one.reference for one in wanted])
     return tuple(
         PlannedImage(one.reference, one.environments, digests[one.reference] or "", asked=True)
         for one in wanted

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import types
 import typing
 from dataclasses import fields
 from pathlib import Path
@@ -94,7 +95,7 @@ def test_values_have_the_types_of_their_fields(project: Path) -> None:
         found = gather({}, environ, project, command=command)
         for name, kind in typing.get_type_hints(Settings).items():
             plain = typing.get_origin(kind) or kind
-            plain = str if plain is typing.Literal else plain
+            plain = {typing.Literal: str, types.UnionType: kind}.get(plain, plain)
             if name != "config_path":
                 assert isinstance(getattr(found, name), plain), name
 

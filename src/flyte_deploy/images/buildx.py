@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flyte_deploy.errors import DeployError
+from flyte_deploy.images.pin import pinned_context
 from flyte_deploy.images.recipe import SecretMount, Wanted
 from flyte_deploy.images.render import IMAGE_ARGUMENT
 
@@ -47,6 +48,7 @@ def build(image: Wanted, where: Where, choices: Choices) -> list[str]:
         *arguments({**image.recipe.build_args, IMAGE_ARGUMENT: image.reference.rpartition("/")[2]}),
         *secrets(image.recipe.secrets, choices.secrets or {}),
         *repeated("--build-context", choices.build_contexts),
+        *repeated("--build-context", (pinned_context(*pair) for pair in image.recipe.pinned.items())),
         *repeated("--cache-from", choices.cache_from),
         *repeated("--cache-to", choices.cache_to),
         "--metadata-file",

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from flyte_deploy.errors import DeployError
 from flyte_deploy.images.identity import tag
-from flyte_deploy.images.recipe import Wanted
+from flyte_deploy.images.recipe import Recipe, Wanted
 from flyte_deploy.images.render import CodeFiles, render
 from flyte_deploy.model import Environment
 
@@ -46,12 +46,14 @@ class Workshop:
         registry: where images go whose code names no registry.
         platforms: those that were asked for, in place of what the code says.
         code: the project's code, None where it travels with the tasks.
+        pin: gives recipes that stay on the digests of their base images, None where tags decide.
     """
 
     checkout: Path
     registry: str = ""
     platforms: tuple[str, ...] = ()
     code: CodeFiles | None = None
+    pin: Callable[[Sequence[Recipe]], Sequence[Recipe]] | None = None
 
 
 def choose_images(
@@ -72,7 +74,7 @@ def choose_images(
     """
     addresses: dict[str, str] = {}
     contents: dict[str, str] = {}
-    wanted: dict[str, Wanted] = {}
+    built: list[tuple[str, str, Recipe]] = []
     for environment in environments:
         image = environment.image
         if image.kind == "named":
@@ -82,12 +84,7 @@ def choose_images(
         elif image.kind == "build":
             address = given.get(environment.name) or given.get(image.name, "")
             if not address:
-                one = _wanted(environment, given, workshop)
-                before = wanted.get(one.reference)
-                names = (*(before.environments if before else ()), environment.name)
-                wanted[one.reference] = dataclasses.replace(one, environments=names)
-                addresses[environment.name] = one.reference
-                contents[environment.name] = one.reference.rpartition("/")[2]
+                built.append((environment.name, *_recipe(environment, given, workshop)))
                 continue
         else:
             address = image.uri
@@ -95,10 +92,22 @@ def choose_images(
         # An address written as text stands in the requests themselves.
         if image.kind != "text":
             contents[environment.name] = address
+    wanted: dict[str, Wanted] = {}
+    recipes: Sequence[Recipe] = [recipe for _, _, recipe in built]
+    if workshop.pin is not None and recipes:
+        recipes = workshop.pin(recipes)
+    for (name, repository, _), recipe in zip(built, recipes, strict=True):
+        one = Wanted(repository, tag(recipe), recipe, (name,))
+        before = wanted.get(one.reference)
+        names = (*(before.environments if before else ()), name)
+        wanted[one.reference] = dataclasses.replace(one, environments=names)
+        addresses[name] = one.reference
+        contents[name] = one.reference.rpartition("/")[2]
     return Chosen(addresses, contents, tuple(wanted.values()))
 
 
-def _wanted(environment: Environment, given: Mapping[str, str], workshop: Workshop) -> Wanted:
+def _recipe(environment: Environment, given: Mapping[str, str], workshop: Workshop) -> tuple[str, Recipe]:
+    """The repository of an image that is built, and what it is built from."""
     image, where = environment.image, str(environment.location or "")
     if image.source is None:
         raise DeployError(
@@ -123,7 +132,7 @@ def _wanted(environment: Environment, given: Mapping[str, str], workshop: Worksh
             usage=True,
         )
     name = source.name or "flyte"
-    return Wanted(f"{registry.strip('/')}/{name}", tag(recipe), recipe, (environment.name,))
+    return f"{registry.strip('/')}/{name}", recipe
 
 
 def _named(environment: Environment, name: str, given: Mapping[str, str]) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 from flyte_deploy.errors import DeployError
@@ -22,12 +22,11 @@ TEMPLATE = 1
 """Counted up when the same recipe is to be built in another way: all images get other tags then."""
 
 
-def tag(recipe: Recipe, *, pinned: Mapping[str, str] | None = None) -> str:
+def tag(recipe: Recipe) -> str:
     """The tag of a recipe's image: 32 hex digits.
 
     Args:
         recipe: what it is built from.
-        pinned: the digests of base images, by address, where they count.
 
     Raises:
         DeployError: for a file that cannot be read.
@@ -39,7 +38,7 @@ def tag(recipe: Recipe, *, pinned: Mapping[str, str] | None = None) -> str:
         "platforms": sorted(recipe.platforms),
         "arguments": dict(sorted(recipe.build_args.items())),
         "secrets": sorted(secret.name for secret in recipe.secrets),
-        "pinned": dict(sorted((pinned or {}).items())),
+        "pinned": dict(sorted(recipe.pinned.items())),
     }
     text = json.dumps(document, sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]

@@ -5,14 +5,14 @@ Source: https://docs.docker.com/reference/dockerfile/ (FROM, ARG, COPY --from, R
 
 from __future__ import annotations
 
+import dataclasses
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from flyte_deploy.errors import DeployError
-from flyte_deploy.images.recipe import Recipe
+from flyte_deploy.images.recipe import Recipe, Registries
 from flyte_deploy.images.reference import Reference
-from flyte_deploy.images.registry import Registries
 
 _DIRECTIVE = re.compile(r"#\s*(\w+)\s*=\s*(\S+)\s*")
 _HEREDOC = re.compile(r"""<<(-?)(["']?)([A-Za-z_][A-Za-z0-9_]*)\2""")
@@ -75,10 +75,12 @@ def base_images(
     return BaseImages(tuple(names), tuple(unknown))
 
 
-def pins(recipes: Iterable[Recipe], registries: Registries, replaced: Collection[str] = ()) -> dict[str, str]:
-    """The digest that each base image's tag stands for, by the address as the Dockerfiles write it.
+def pin(
+    recipes: Sequence[Recipe], registries: Registries, replaced: Collection[str] = ()
+) -> tuple[Recipe, ...]:
+    """The recipes, on the digests that the tags of their base images stand for now.
 
-    All registries are asked at once. What a Dockerfile names by digest is pinned already and left out.
+    All registries are asked at once. What a Dockerfile names by digest is pinned already.
 
     Args:
         recipes: whose base images.
@@ -89,9 +91,9 @@ def pins(recipes: Iterable[Recipe], registries: Registries, replaced: Collection
         DeployError: for a base that cannot be pinned, since its name holds a variable that only the builder
             knows, or since its registry does not have it.
     """
-    found: dict[str, None] = {}
-    for recipe in recipes:
-        images = base_images(recipe.dockerfile, recipe.build_args, replaced)
+    bases = [base_images(recipe.dockerfile, recipe.build_args, replaced) for recipe in recipes]
+    found = {address: None for images in bases for address in images.addresses}
+    for images in bases:
         if images.unknown:
             raise DeployError(
                 f"the base image {images.unknown[0]} cannot be pinned: what it stands for is known "
@@ -100,7 +102,6 @@ def pins(recipes: Iterable[Recipe], registries: Registries, replaced: Collection
                 mend="Give its ARG a default before the first FROM, or name the image by its digest.",
                 usage=True,
             )
-        found.update(dict.fromkeys(images.addresses))
     wanted = {address: _normal(address) for address in found if not Reference.parse(address).digest}
     digests = registries.digests(tuple(dict.fromkeys(wanted.values())))
     pinned: dict[str, str] = {}
@@ -113,7 +114,12 @@ def pins(recipes: Iterable[Recipe], registries: Registries, replaced: Collection
                 mend="Mend the name, or leave out --pin-base-images for bases that only the builder has.",
             )
         pinned[address] = digest
-    return pinned
+    return tuple(
+        dataclasses.replace(
+            recipe, pinned={address: pinned[address] for address in images.addresses if address in pinned}
+        )
+        for recipe, images in zip(recipes, bases, strict=True)
+    )
 
 
 def pinned_context(address: str, digest: str) -> str:

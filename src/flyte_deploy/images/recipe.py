@@ -50,6 +50,8 @@ class Recipe:
         strict_platforms: whether `platforms` were insisted on, or are a default that may be narrowed.
         build_args: by name.
         secrets: those that the build mounts.
+        pinned: the digests of base images that it is built on, by the address in the Dockerfile, whatever
+            their tags say by now; empty where their tags decide.
     """
 
     dockerfile: str
@@ -60,6 +62,7 @@ class Recipe:
     strict_platforms: bool = False
     build_args: Mapping[str, str] = field(default_factory=dict)
     secrets: tuple[SecretMount, ...] = ()
+    pinned: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

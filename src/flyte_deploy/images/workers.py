@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from flyte_deploy.errors import DeployError
-from flyte_deploy.images.recipe import Builder, Listen, Registries, Wanted
+from flyte_deploy.images.recipe import Builder, Listen, Recipe, Registries, Wanted
 from flyte_deploy.model import Plan, PlannedImage
 from flyte_deploy.settings import Settings
 
@@ -38,30 +38,45 @@ class Build:
         )
 
 
-def prepare(settings: Settings, wanted: Sequence[Wanted], plan: Plan) -> Build:
-    """A builder for what is missing, checked.
+def prepare(
+    settings: Settings, wanted: Sequence[Wanted], plan: Plan, registries: Registries | None = None
+) -> Build:
+    """A builder for what is missing, checked. Without `registries` it opens them itself.
 
     Raises:
         DeployError: where there is no builder that can do it.
     """
     missing = {image.reference for image in plan.to_build}
     images = tuple(one for one in wanted if one.reference in missing)
-    builder = open_builder(settings)
+    builder = open_builder(settings, registries or open_registries(settings))
     builder.check(images)
     return Build(builder, images, plan.images)
 
 
 def open_registries(settings: Settings) -> Registries:
-    """Registries, with the logins that the settings and the environment name."""
-    from flyte_deploy.images.auth import Credentials, aws, github, google
-    from flyte_deploy.images.docker_config import docker_config
-    from flyte_deploy.images.registry import Registries as Asked
+    """Registries, with the logins that the settings and the environment name.
 
-    del settings
-    return Asked(Credentials((docker_config(os.environ), github(os.environ), aws(), google())))
+    Raises:
+        DeployError: for a login, or a file of authorities, that is named and not there.
+    """
+    from flyte_deploy.images.logins import credentials_of, registries_of
+
+    return registries_of(settings, credentials_of(settings, os.environ))
 
 
-def open_builder(settings: Settings) -> Builder:
+def pinned(settings: Settings, recipes: Sequence[Recipe]) -> Sequence[Recipe]:
+    """The recipes, on the digests of their base images.
+
+    Raises:
+        DeployError: for a base image that cannot be pinned, and registries that cannot be asked.
+    """
+    from flyte_deploy.images.pin import pin
+
+    replaced = [entry.partition("=")[0] for entry in settings.build_contexts]
+    return pin(recipes, open_registries(settings), replaced)
+
+
+def open_builder(settings: Settings, registries: Registries) -> Builder:
     """The builder that the settings name.
 
     Raises:
@@ -78,4 +93,4 @@ def open_builder(settings: Settings) -> Builder:
         )
     from flyte_deploy.images.local import local_builder
 
-    return local_builder(settings, open_registries(settings))
+    return local_builder(settings, registries)

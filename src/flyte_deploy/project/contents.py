@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from flyte_deploy.bundle import Include, ModuleFile, identify, select
 from flyte_deploy.collector.message import Collected
 from flyte_deploy.images.choose import Workshop
 from flyte_deploy.images.render import CodeFiles
+from flyte_deploy.images.workers import pinned
 from flyte_deploy.model import Bundle, Environment
 from flyte_deploy.project.git import top_folder
 from flyte_deploy.settings import CopyStyle, Settings
@@ -66,7 +68,8 @@ def workshop(settings: Settings, collected: Collected) -> Workshop:
             loaded=lambda: _paths(settings, collected, "loaded_modules"),
             everything=lambda: _paths(settings, collected, "all"),
         )
-    return Workshop(checkout, settings.image_registry, settings.platforms, code)
+    pin = partial(pinned, settings) if settings.pin_base_images else None
+    return Workshop(checkout, settings.image_registry, settings.platforms, code, pin)
 
 
 def _paths(settings: Settings, collected: Collected, style: CopyStyle) -> list[str]:

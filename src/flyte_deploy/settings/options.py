@@ -183,6 +183,13 @@ OPTIONS: tuple[Option, ...] = (
         help="Connect without TLS, and so without logging in.",
     ),
     Option(
+        name="ca-cert",
+        kind="path",
+        metavar="FILE",
+        section=_TARGET,
+        help="PEM file of certificate authorities to trust beside the machine's own.",
+    ),
+    Option(
         name="org",
         metavar="NAME",
         default_text="the first label of the endpoint's host where it has three or more",
@@ -324,6 +331,34 @@ OPTIONS: tuple[Option, ...] = (
         section=_IMAGES,
         help="Takes the place of an image that is copied from or built upon, as docker buildx has it, such "
         "as ghcr.io/astral-sh/uv:0.13.4=docker-image://HOST/uv. May be given several times.",
+    ),
+    Option(
+        name="registry-auth",
+        kind="names",
+        metavar="HOST=USER:VARIABLE",
+        default=(),
+        section=_IMAGES,
+        help="Login of an image registry; the password is in the environment variable VARIABLE. May be "
+        "given several times. Others come from Docker's configuration, GITHUB_TOKEN (ghcr.io), AWS (ECR) and "
+        "Google (Artifact Registry).",
+    ),
+    Option(
+        name="insecure-registry",
+        kind="names",
+        metavar="HOST",
+        default=(),
+        setting="insecure_registries",
+        section=_IMAGES,
+        help="Image registry that may do without TLS or a good certificate; one on loopback may do without "
+        "TLS anyway. May be given several times.",
+    ),
+    Option(
+        name="pin-base-images",
+        kind="flag",
+        default=False,
+        section=_IMAGES,
+        help="Build on the digests that the tags of base images stand for now, so that a tag that has moved "
+        "means a new build.",
     ),
     Option(
         name="overwrite",

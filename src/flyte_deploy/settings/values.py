@@ -47,6 +47,8 @@ class Settings:
     endpoint: str = ""
     """As written; empty for none, ``embedded`` for a control plane inside the command."""
     insecure: bool = False
+    ca_cert: Path | None = None
+    """Certificate authorities to trust beside the machine's own."""
     org: str = ""
     project: str = ""
     domain: str = ""
@@ -66,6 +68,10 @@ class Settings:
     cache_from: tuple[str, ...] = ()
     cache_to: tuple[str, ...] = ()
     build_contexts: tuple[str, ...] = ()
+    registry_auth: tuple[str, ...] = ()
+    """``HOST=USER:VARIABLE``: the variable holds the password."""
+    insecure_registries: tuple[str, ...] = ()
+    pin_base_images: bool = False
     overwrite: bool = False
     prune_triggers: bool = False
     activate_triggers: bool = False
