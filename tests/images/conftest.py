@@ -1,0 +1,71 @@
+"""Images described by the real SDK, sent through JSON as the collector's message is, and rendered."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from flyte_deploy.collector.inside import describe, images
+from flyte_deploy.images.recipe import Recipe
+from flyte_deploy.images.render import CodeFiles, render
+from flyte_deploy.images.source import ImageSource
+from flyte_deploy.model import Image
+
+Rendered = Callable[..., Recipe]
+
+
+def described(image: Any, root: Path) -> Image:
+    """An image as it comes out of the collector."""
+    data = describe.image(image)
+    if data["kind"] == "build":
+        return msgspec.convert(
+            json.loads(json.dumps({**data, "source": images.source(image, str(root))})), Image
+        )
+    return msgspec.convert(json.loads(json.dumps(data)), Image)
+
+
+def source_of(image: Any, root: Path) -> ImageSource:
+    """The description of an image that has to be built."""
+    found = described(image, root)
+    assert found.kind == "build"
+    assert found.source is not None
+    return found.source
+
+
+@pytest.fixture
+def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty checkout that is the working directory; what lies beside it is outside."""
+    folder = tmp_path / "checkout"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    return folder.resolve()
+
+
+@pytest.fixture
+def rendered(checkout: Path) -> Rendered:
+    """Renders a `flyte.Image`; more arguments are those of `render`."""
+
+    def make(image: Any, **more: Any) -> Recipe:
+        loaded = more.pop("loaded", None)
+        code = None if loaded is None else CodeFiles(checkout, lambda: loaded)
+        return render(source_of(image, checkout), checkout, where="flow.py:3", code=code, **more)
+
+    return make
+
+
+def files(folder: Path, contents: dict[str, str]) -> None:
+    """Write files below a folder."""
+    for name, text in contents.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+
+
+def runs(recipe: Recipe) -> list[str]:
+    """The instructions of a Dockerfile, continued lines put together."""
+    return recipe.dockerfile.replace(" \\\n   ", "").splitlines()
