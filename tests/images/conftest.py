@@ -52,7 +52,7 @@ def rendered(checkout: Path) -> Rendered:
 
     def make(image: Any, **more: Any) -> Recipe:
         loaded = more.pop("loaded", None)
-        code = None if loaded is None else CodeFiles(checkout, lambda: loaded)
+        code = None if loaded is None else CodeFiles(".", lambda: loaded, lambda: loaded)
         return render(source_of(image, checkout), checkout, where="flow.py:3", code=code, **more)
 
     return make

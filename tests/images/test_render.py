@@ -359,7 +359,7 @@ def test_code_goes_in_last_and_only_where_it_is_not_bundled(rendered: Rendered, 
     assert lines.index("COPY --chown=flyte:flyte 1 /code") > lines.index(
         PIP.format(mounts="", arguments="six")
     )
-    everything = rendered(debian().with_code_bundle(copy_style="all"), loaded=[])
+    everything = rendered(debian().with_code_bundle(copy_style="all"), loaded=["notes.md"])
     assert "1/notes.md" in {file.path for file in everything.files}
 
 

@@ -189,7 +189,7 @@ class Checkout:
         return self.error(f"{self.shown(path)} cannot be put into the image: {reason}", None)
 
 
-def find_checkout(root: Path, folder: Path) -> str:
+def find_checkout(root: Path, folder: Path) -> Path:
     """The checkout of a project, as a real path.
 
     It is the git repository that the root lies in; without one the working directory where that holds the
@@ -198,9 +198,9 @@ def find_checkout(root: Path, folder: Path) -> str:
     real = root.resolve()
     top = top_folder(real)
     if top is not None:
-        return str(top)
+        return top
     current = folder.resolve()
-    return str(current if real.is_relative_to(current) and current != Path(current.anchor) else real)
+    return current if real.is_relative_to(current) and current != Path(current.anchor) else real
 
 
 def _never(name: str) -> bool:

@@ -44,12 +44,14 @@ class CodeFiles:
     """The project's code, for images that hold it.
 
     Args:
-        root: the project's absolute root.
+        prefix: the root, relative to the checkout.
         loaded: paths of the modules that were loaded, relative to the root.
+        everything: paths of all files of the root that are not ignored.
     """
 
-    root: Path
+    prefix: str = "."
     loaded: Callable[[], Sequence[str]] = tuple
+    everything: Callable[[], Sequence[str]] = tuple
 
 
 def render(
@@ -185,14 +187,11 @@ def _copy(layer: source.Copy, context: Context, owner: str) -> str:
 
 def _code(layer: source.CodeBundle, context: Context, code: CodeFiles, owner: str) -> str:
     checkout = context.checkout
-    if layer.style == "all":
-        return context.copy(context.add_tree(str(code.root), "project"), layer.target, owner=owner)
-    loaded = code.loaded()
-    if not loaded:
-        raise checkout.error("the image takes the loaded modules in, and there are none", None)
-    pairs = [
-        (context.line(path, "module"), checkout.file(str(code.root / path), "module")) for path in loaded
-    ]
+    paths = code.loaded() if layer.style == "loaded_modules" else code.everything()
+    if not paths:
+        raise checkout.error("the image takes the project's code in, and there is none", None)
+    root = Path(checkout.root, code.prefix)
+    pairs = [(context.line(path, "module"), checkout.file(str(root / path), "module")) for path in paths]
     return context.copy(context.add(context.new_folder(), pairs), layer.target, owner=owner)
 
 
