@@ -87,7 +87,7 @@ class Image(Struct, frozen=True):
     `kind` is ``text`` (an address written as text, in `uri`), ``prebuilt`` (a `flyte.Image` with nothing to
     build, its address in `uri`), ``default`` (nothing said: Flyte's default image), ``named``
     (`Image.from_ref_name`, the name in `name`), ``build`` (has to be built) or ``none``. `uri` of the kinds
-    ``default`` and ``build`` is what the SDK would call the image. Of the kind ``build`` there is a `source`,
+    ``default`` is what the SDK calls the image. Of the kind ``build`` there is a `source`,
     or a `problem`, why there is none.
     """
 

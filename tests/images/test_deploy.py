@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tests.conftest import Write
 from tests.deploy.conftest import FLYTE_DEPLOY, TARGET
-from tests.images.conftest import Builds, docker_processes
+from tests.images.builds import Builds, docker_processes
 
 FLOW = """
 import flyte

@@ -84,10 +84,11 @@ def secrets(mounts: Iterable[SecretMount], sources: Mapping[str, str]) -> list[s
     """The secrets that a build mounts: where they come from, never what they are.
 
     Args:
-        mounts: what the Dockerfile mounts.
+        mounts: what the Dockerfile mounts; one that is not given mounts as empty.
         sources: ``env=VARIABLE`` or ``src=FILE`` for each name that was given.
     """
-    return [part for one in mounts for part in ("--secret", f"id={one.id},{sources[one.name]}")]
+    given = [one for one in mounts if one.name in sources]
+    return [part for one in given for part in ("--secret", f"id={one.id},{sources[one.name]}")]
 
 
 def secret_sources(given: Iterable[str], environ: Mapping[str, str]) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,13 +12,20 @@ from flyte_deploy.errors import DeployError
 from flyte_deploy.images.identity import tag
 from flyte_deploy.images.recipe import Recipe, Wanted
 from flyte_deploy.images.render import CodeFiles, render
+from flyte_deploy.images.source import ImageSource
 from flyte_deploy.model import Environment
 
 DEFAULT = "default"
 """The name of an image that is given without one, as in Flyte's SDK."""
 
 _PUBLIC = "ghcr.io/flyteorg"
-"""Where Flyte's own images are: nobody else can push there."""
+"""Where Flyte's own images are: nobody else can push there. Older SDKs have it for images without one."""
+
+_DEVBOX = "localhost:30000"
+"""The registry of Flyte's devbox: the SDK takes it where none is named and the endpoint is on localhost."""
+
+_REGISTRY = re.compile(r"[A-Za-z0-9.-]+(:\d+)?(/[a-z0-9._-]+)*")
+_NAME = re.compile(r"[a-z0-9]+([._-]+[a-z0-9]+)*(/[a-z0-9]+([._-]+[a-z0-9]+)*)*")
 
 
 @dataclass(frozen=True)
@@ -47,6 +55,8 @@ class Workshop:
         platforms: those that were asked for, in place of what the code says.
         code: the project's code, None where it travels with the tasks.
         pin: gives recipes that stay on the digests of their base images, None where tags decide.
+        sdk: the version of the project's SDK.
+        endpoint: the control plane's, as written: the devbox has a registry of its own.
     """
 
     checkout: Path
@@ -54,6 +64,8 @@ class Workshop:
     platforms: tuple[str, ...] = ()
     code: CodeFiles | None = None
     pin: Callable[[Sequence[Recipe]], Sequence[Recipe]] | None = None
+    sdk: str = ""
+    endpoint: str = ""
 
 
 def choose_images(
@@ -74,7 +86,8 @@ def choose_images(
     """
     addresses: dict[str, str] = {}
     contents: dict[str, str] = {}
-    built: list[tuple[str, str, Recipe]] = []
+    wanted: dict[str, Wanted] = {}
+    recipes = _Recipes(given, workshop)
     for environment in environments:
         image = environment.image
         if image.kind == "named":
@@ -82,32 +95,73 @@ def choose_images(
         elif image.kind == "default":
             address = given.get(DEFAULT, image.uri)
         elif image.kind == "build":
-            address = given.get(environment.name) or given.get(image.name, "")
+            address = _in_its_place(environment, given)
             if not address:
-                built.append((environment.name, *_recipe(environment, given, workshop)))
+                one = _wanted(environment, recipes, workshop)
+                before = wanted.get(one.reference)
+                names = (*(before.environments if before else ()), environment.name)
+                wanted[one.reference] = dataclasses.replace(one, environments=names)
+                addresses[environment.name] = one.reference
+                contents[environment.name] = one.reference.rpartition("/")[2]
                 continue
+        elif image.kind == "prebuilt" and not image.uri:
+            raise _no_address(environment)
         else:
             address = image.uri
         addresses[environment.name] = address
         # An address written as text stands in the requests themselves.
         if image.kind != "text":
             contents[environment.name] = address
-    wanted: dict[str, Wanted] = {}
-    recipes: Sequence[Recipe] = [recipe for _, _, recipe in built]
-    if workshop.pin is not None and recipes:
-        recipes = workshop.pin(recipes)
-    for (name, repository, _), recipe in zip(built, recipes, strict=True):
-        one = Wanted(repository, tag(recipe), recipe, (name,))
-        before = wanted.get(one.reference)
-        names = (*(before.environments if before else ()), name)
-        wanted[one.reference] = dataclasses.replace(one, environments=names)
-        addresses[name] = one.reference
-        contents[name] = one.reference.rpartition("/")[2]
     return Chosen(addresses, contents, tuple(wanted.values()))
 
 
-def _recipe(environment: Environment, given: Mapping[str, str], workshop: Workshop) -> tuple[str, Recipe]:
-    """The repository of an image that is built, and what it is built from."""
+class _Recipes:
+    """Recipes and tags; an image that several environments share is rendered and read once."""
+
+    def __init__(self, given: Mapping[str, str], workshop: Workshop) -> None:
+        self._given = given
+        self._workshop = workshop
+        self._known: dict[tuple[ImageSource, str], tuple[Recipe, str]] = {}
+
+    def of(self, environment: Environment, source: ImageSource) -> tuple[Recipe, str]:
+        base = _named(environment, source.reference, self._given) if source.reference else ""
+        key = (source, base)
+        if key not in self._known:
+            recipe = render(
+                source,
+                self._workshop.checkout,
+                base=base,
+                code=self._workshop.code,
+                where=str(environment.location or ""),
+                sdk=self._workshop.sdk,
+                platforms=self._workshop.platforms,
+            )
+            if self._workshop.pin is not None:
+                (recipe,) = self._workshop.pin([recipe])
+            self._known[key] = recipe, tag(recipe)
+        return self._known[key]
+
+
+def _in_its_place(environment: Environment, given: Mapping[str, str]) -> str:
+    """The address that is given for an image that would have to be built, empty where there is none."""
+    image = environment.image
+    if environment.name in given:
+        return given[environment.name]
+    # The name of an image that layers are put on gives their base, not the outcome.
+    layered_on = image.source.reference if image.source else ""
+    return "" if image.name == layered_on else given.get(image.name, "")
+
+
+def _no_address(environment: Environment) -> DeployError:
+    return DeployError(
+        f"the image of environment '{environment.name}' has no address",
+        where=str(environment.location or "") or None,
+        mend="Image.from_base() needs one; an environment variable that it is taken from may not be set.",
+        usage=True,
+    )
+
+
+def _wanted(environment: Environment, recipes: _Recipes, workshop: Workshop) -> Wanted:
     image, where = environment.image, str(environment.location or "")
     if image.source is None:
         raise DeployError(
@@ -117,11 +171,9 @@ def _recipe(environment: Environment, given: Mapping[str, str], workshop: Worksh
             usage=True,
         )
     source = image.source
-    base = _named(environment, source.reference, given) if source.reference else ""
-    recipe = render(source, workshop.checkout, base=base, code=workshop.code, where=where)
-    if workshop.platforms:
-        recipe = dataclasses.replace(recipe, platforms=workshop.platforms, strict_platforms=True)
-    registry = source.registry if source.registry not in ("", _PUBLIC) else workshop.registry
+    said = source.registry if source.registry.rstrip("/") != _PUBLIC else ""
+    devbox = _DEVBOX if "localhost" in workshop.endpoint else ""
+    registry = (said or workshop.registry or devbox).removeprefix("https://").strip("/")
     if not registry:
         raise DeployError(
             f"the image of environment '{environment.name}' has to be built, and there is no registry to"
@@ -131,8 +183,17 @@ def _recipe(environment: Environment, given: Mapping[str, str], workshop: Worksh
             f" or give the address of a built image: --image {environment.name}=URI.",
             usage=True,
         )
-    name = source.name or "flyte"
-    return f"{registry.strip('/')}/{name}", recipe
+    name = source.name or environment.name
+    for text, form, what in ((registry, _REGISTRY, "registry"), (name, _NAME, "name of an image")):
+        if not form.fullmatch(text):
+            raise DeployError(
+                f"{text!r} is no {what}",
+                where=where or None,
+                mend="Docker allows lower case letters, digits, dots, dashes and underscores.",
+                usage=True,
+            )
+    recipe, name_of_content = recipes.of(environment, source)
+    return Wanted(f"{registry}/{name}", name_of_content, recipe, (environment.name,))
 
 
 def _named(environment: Environment, name: str, given: Mapping[str, str]) -> str:

@@ -1,150 +1,139 @@
-"""The files of a build's context: which of a checkout's go in, and that nothing else does."""
+"""What rendering gathers on its way: the files of the context, and the secrets that are mounted."""
 
 from __future__ import annotations
 
-import os
-import stat
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+import hashlib
+import json
+import re
+from collections.abc import Iterable
 
-from flyte_deploy.errors import DeployError
-from flyte_deploy.images.dockerignore import Ignore
-from flyte_deploy.images.recipe import ContextFile
+from flyte_deploy.images.checkout import Checkout
+from flyte_deploy.images.dockerignore import DockerIgnore
+from flyte_deploy.images.recipe import ContextFile, SecretMount
+from flyte_deploy.images.source import Secret
 
-_NEVER_FOLDERS = frozenset({".git", "__pycache__"})
-_FILES_AT_MOST = 200_000
-
-
-def never(name: str) -> bool:
-    """Whether files or folders of that name go into no context: repositories, compiled files, credentials."""
-    return (
-        name in _NEVER_FOLDERS
-        or name.endswith((".pyc", ".pyo"))
-        or (name.startswith("gha-creds-") and name.endswith(".json"))
-    )
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_SIMPLE_ID = re.compile(r"[A-Za-z0-9_.-]+")
+_SIMPLE_URL = re.compile(r"[\w:/.@%+=,~${}-]*", re.ASCII)
+_PLAIN_PATH = re.compile(r"[\w./@+=,:~${}-]+", re.ASCII)
 
 
-@dataclass
 class Context:
-    """A context that is being put together, of files of a checkout.
+    """A build context in the making.
+
+    Each thing that is put in gets a folder of its own, numbered in the order of the layers: so one layer's
+    files never reach another's copy, and what the user calls them never has to be written in a Dockerfile.
 
     Args:
-        checkout: the folder that everything has to lie in; real.
-        ignore: what is left out of folders; a file that is named itself is taken.
-        where: the place in the code that the image is declared at, for errors.
+        checkout: where all of it has to lie.
+        ignore: what the image's ignore file leaves out of folders.
     """
 
-    checkout: Path
-    ignore: Ignore = field(default_factory=Ignore)
-    where: str = ""
-    _files: dict[str, ContextFile] = field(default_factory=dict)
+    def __init__(self, checkout: Checkout, ignore: DockerIgnore) -> None:
+        self.checkout = checkout
+        self.ignore = ignore
+        self._files: dict[str, ContextFile] = {}
+        self._folders = 0
+        self._secrets: dict[str, SecretMount] = {}
 
     @property
     def files(self) -> tuple[ContextFile, ...]:
-        """The files so far, by path."""
+        """All files so far, by path."""
         return tuple(self._files[path] for path in sorted(self._files))
 
-    def below(self, path: str, what: str) -> str:
-        """Where something lies in the checkout, with slashes.
+    @property
+    def secrets(self) -> tuple[SecretMount, ...]:
+        """All secrets so far, by id."""
+        return tuple(self._secrets[id_] for id_ in sorted(self._secrets))
+
+    def new_folder(self) -> str:
+        """The path of a folder that nothing is in yet."""
+        self._folders += 1
+        return str(self._folders)
+
+    def add(self, folder: str, files: Iterable[tuple[str, str]]) -> str:
+        """Put files into a folder, pairs of a path below it and a real path; returns the folder."""
+        for path, source in files:
+            full = f"{folder}/{path}"
+            self._files[full] = self.checkout.context_file(full, source)
+        return folder
+
+    def add_text(self, folder: str, name: str, text: str) -> None:
+        """Put a file into a folder that was made for the build."""
+        full = f"{folder}/{name}"
+        self._files[full] = ContextFile(full, content=text.encode())
+
+    def add_tree(self, path: str, what: str, ignore: DockerIgnore | None = None) -> str:
+        """Put all files of a folder of the checkout into one of the context, which is returned.
 
         Raises:
-            DeployError: where it is not there, lies elsewhere, or has a name that cannot be written in a
-                Dockerfile.
+            DeployError: as `Checkout.tree`, and where nothing is in it.
         """
-        real = Path(path).resolve()
-        if not real.exists():
-            raise self._error(
-                f"{what} {path} does not exist", "A relative path is relative to the working directory."
+        source = self.checkout.folder(path, what)
+        files = list(self.checkout.tree(source, self.ignore if ignore is None else ignore, what))
+        if not files:
+            raise self.checkout.error(
+                f"the {what} {self.checkout.shown(path)} has no file that would go into the image", None
             )
-        if not real.is_relative_to(self.checkout):
-            raise self._error(
-                f"{what} {path} is outside of the project, {self.checkout}",
-                "What goes into an image has to lie in the checkout.",
-            )
-        relative = real.relative_to(self.checkout).as_posix()
-        if any(character in relative for character in "\n\r\0"):
-            raise self._error(f"{what} {relative!r} has a line break in its name", "Rename it.")
-        return relative
+        return self.add(self.new_folder(), files)
 
-    def add_file(self, path: str, what: str) -> str:
-        """Take a file; returns its path in the context, which is the one in the checkout."""
-        relative = self.below(path, what)
-        if not (self.checkout / relative).is_file():
-            raise self._error(f"{what} {path} is no file", "Name a file.")
-        self._put(relative)
-        return relative
+    def secret_mounts(self, secrets: Iterable[Secret]) -> list[str]:
+        """The mounts of a ``RUN`` for secrets; they are required."""
+        mounts = []
+        for secret in secrets:
+            plain = self.checkout.plain(secret.name, "secret")
+            # A mount is a row of CSV: a name that cannot stand there is known by its digest.
+            id_ = plain if _SIMPLE_ID.fullmatch(plain) else hashlib.sha256(plain.encode()).hexdigest()[:16]
+            self._secrets[id_] = SecretMount(plain, id_)
+            if secret.mount:
+                target = f"target={self.mountable(secret.mount, 'file of a secret')}"
+            else:
+                if not _VARIABLE.fullmatch(secret.env):
+                    raise self.checkout.error(
+                        f"secret {plain!r} is mounted as {secret.env!r}, which is no name of an"
+                        " environment variable",
+                        None,
+                    )
+                target = f"env={secret.env}"
+            mounts.append(f"--mount=type=secret,id={id_},{target},required=true")
+        return mounts
 
-    def add_folder(self, path: str, what: str, *, also: Iterable[str] = ()) -> str:
-        """Take a folder's files, less what is left out; returns its path in the context.
+    def mountable(self, path: str, what: str) -> str:
+        """A path that can stand in a mount.
 
-        Args:
-            path: the folder.
-            what: what it is, for errors.
-            also: files to take whatever the patterns say.
+        Raises:
+            DeployError: where it holds what ends a value there.
         """
-        relative = self.below(path, what)
-        folder = self.checkout / relative
-        if not folder.is_dir():
-            raise self._error(f"{what} {path} is no folder", "Name a folder.")
-        for below in self._walk(folder):
-            if not self.ignore.matches(below):
-                self._put((PurePosixPath(relative) / below).as_posix())
-        for file in also:
-            if file:
-                self._put(self.below(file, what))
-        return relative
-
-    def add_paths(self, prefix: str, paths: Iterable[str]) -> None:
-        """Take files of the checkout, by paths relative to `prefix`, a folder in it."""
-        for path in paths:
-            self._put((PurePosixPath(prefix) / path).as_posix())
-
-    def add_as(self, path: str, relative: str) -> None:
-        """Take a file of the checkout under another path in the context."""
-        self._put(relative, path)
-
-    def add_content(self, path: str, content: bytes) -> str:
-        """Take a file that is made for the build."""
-        self._files[path] = ContextFile(path, content=content)
+        if not _PLAIN_PATH.fullmatch(path) or "," in path:
+            raise self.checkout.error(f"the {what} {path!r} has characters that a mount cannot have", None)
         return path
 
-    def _put(self, relative: str, path: str = "") -> None:
-        path = path or relative
-        if path in self._files:
-            return
-        source = self.checkout / relative
-        # A link's target counts: it is what would be read.
-        self.below(str(source), "the file")
-        mode = source.stat().st_mode
-        if not stat.S_ISREG(mode):
-            return
-        if len(self._files) >= _FILES_AT_MOST:
-            raise self._error(
-                f"the image's files are more than {_FILES_AT_MOST}", "Leave some out with .dockerignore."
-            )
-        executable = bool(mode & 0o111)
-        self._files[path] = ContextFile(path, mode=0o755 if executable else 0o644, source=source)
+    def line(self, text: str, what: str) -> str:
+        """A text that stands in a line of the Dockerfile as it is.
 
-    def _walk(self, folder: Path) -> Iterator[str]:
-        for here, folders, files in os.walk(folder):
-            folders[:] = sorted(name for name in folders if not never(name))
-            base = Path(here).relative_to(folder).as_posix()
-            for name in [*folders, *files]:
-                path = Path(here, name)
-                if name in folders and not path.is_symlink():
-                    continue
-                if never(name) or not path.exists():  # a link that leads nowhere
-                    continue
-                relative = name if base == "." else f"{base}/{name}"
-                if path.is_symlink() and path.is_dir():
-                    raise self._error(
-                        f"{path.relative_to(self.checkout)} is a link to a folder",
-                        "Leave it out with .dockerignore, or put the folder itself there.",
-                    )
-                if "\n" in relative or "\r" in relative:
-                    raise self._error(f"the file {relative!r} has a line break in its name", "Rename it.")
-                yield relative
+        Raises:
+            DeployError: where it has a line break.
+        """
+        return self.checkout.plain(text, what)
 
-    def _error(self, what: str, mend: str) -> DeployError:
-        return DeployError(what, where=self.where or None, mend=mend, usage=True)
+    def url(self, text: str, what: str) -> str:
+        """An address as a word of a shell command; environment variables in it are expanded there."""
+        plain = self.line(text, what)
+        if _SIMPLE_URL.fullmatch(plain):
+            return plain
+        return '"' + re.sub(r'(["\\`])', r"\\\1", plain) + '"'
+
+    def copy(self, source: str, destination: str, *, owner: str) -> str:
+        """A ``COPY`` of something in the context."""
+        target = self.line(destination, "destination") or "."
+        flag = f"--chown={owner} " if owner else ""
+        if _PLAIN_PATH.fullmatch(source) and _PLAIN_PATH.fullmatch(target):
+            return f"COPY {flag}{source} {target}"
+        # The source is a pattern, the destination is not.
+        pattern = re.sub(r"([\\*?\[\]$])", r"\\\1", source)
+        return f"COPY {flag}{json.dumps([pattern, target], ensure_ascii=False)}"
+
+
+def run(mounts: Iterable[str], command: str) -> str:
+    """A ``RUN``, its mounts a line each."""
+    return "RUN " + " \\\n    ".join([*mounts, command])

@@ -1,9 +1,4 @@
-"""Patterns of a ``.dockerignore``, as Docker reads them.
-
-Source: Docker's documentation of the file and `filepath.Match` of Go. A pattern is relative to the
-context's root, ``**`` stands for any number of folders, ``!`` takes back, the last one that matches decides,
-and what matches a folder matches all below it.
-"""
+"""Ignore files as Docker reads them (github.com/moby/patternmatcher): patterns, and what they leave out."""
 
 from __future__ import annotations
 
@@ -11,70 +6,95 @@ import posixpath
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property
+
+from flyte_deploy.errors import DeployError
+
+State = tuple[bool, ...]
+"""Which patterns a folder, or one that it lies in, matches: what is below it matches these too."""
 
 
 @dataclass(frozen=True)
-class Ignore:
-    """Patterns in order, each with whether it takes back."""
+class DockerIgnore:
+    """The patterns of one ignore file, in order; the last that matches a path decides."""
 
-    patterns: tuple[tuple[re.Pattern[str], bool], ...] = ()
+    patterns: tuple[str, ...] = ()
 
-    @classmethod
-    def parse(cls, lines: Iterable[str]) -> Ignore:
-        """Read lines of a file; comments and empty ones do not count, nor do patterns that are none."""
-        found = []
-        for line in lines:
-            if line.startswith("#") or not line.strip():
-                continue
-            text = line.strip()
-            back = text.startswith("!")
-            text = posixpath.normpath(text.removeprefix("!").strip()).lstrip("/")
-            if text not in ("", "."):
-                found.append((_pattern(text), back))
-        return cls(tuple(found))
+    @cached_property
+    def _compiled(self) -> tuple[tuple[re.Pattern[str], bool], ...]:
+        return tuple(_compile(pattern) for pattern in self.patterns)
 
-    def matches(self, path: str) -> bool:
-        """Whether a path, with slashes and relative to the context, is left out."""
-        left_out = False
-        parts = path.split("/")
-        paths = ["/".join(parts[: length + 1]) for length in range(len(parts))]
-        for pattern, back in self.patterns:
-            if back == left_out and any(pattern.fullmatch(one) for one in paths):
-                left_out = not back
-        return left_out
+    @cached_property
+    def has_exceptions(self) -> bool:
+        """Whether something below a folder that is left out may be wanted again."""
+        return any(exception for _, exception in self._compiled)
+
+    @property
+    def top(self) -> State:
+        """The state of the context itself."""
+        return (False,) * len(self._compiled)
+
+    def judge(self, path: str, parent: State) -> tuple[bool, State]:
+        """Whether a path is left out, and the state for what lies below it.
+
+        Args:
+            path: relative to the context, with slashes.
+            parent: the state of the folder that it lies in.
+        """
+        out = False
+        state = []
+        for (expression, exception), above in zip(self._compiled, parent, strict=True):
+            matches = above or expression.fullmatch(path) is not None
+            state.append(matches)
+            if matches:
+                out = not exception
+        return out, tuple(state)
 
 
-@lru_cache(maxsize=1024)
-def _pattern(text: str) -> re.Pattern[str]:
-    parts: list[str] = []
-    position = 0
-    while position < len(text):
-        rest = text[position:]
-        if rest.startswith("**/"):
-            parts.append("(?:.*/)?")
-            position += 3
-        elif rest.startswith("**"):
-            parts.append(".*")
-            position += 2
-        elif rest[0] == "*":
-            parts.append("[^/]*")
-            position += 1
-        elif rest[0] == "?":
-            parts.append("[^/]")
-            position += 1
-        elif rest[0] == "\\" and len(rest) > 1:
-            parts.append(re.escape(rest[1]))
-            position += 2
-        elif rest[0] == "[" and "]" in rest[2:]:
-            end = rest.index("]", 2)
-            inner = rest[1:end].replace("\\", "\\\\").replace("[", "\\[")
-            parts.append(f"[{inner}]")
-            position += end + 1
-        else:
-            parts.append(re.escape(rest[0]))
-            position += 1
+def parse(text: str) -> tuple[str, ...]:
+    """The patterns of an ignore file; comments and empty lines are none."""
+    lines = (line.strip() for line in text.removeprefix("\ufeff").splitlines() if not line.startswith("#"))
+    return tuple(line for line in lines if line and not line.startswith("#"))
+
+
+def joined(patterns: Iterable[str]) -> str:
+    """Patterns as an ignore file."""
+    return "".join(f"{pattern}\n" for pattern in patterns)
+
+
+def _compile(pattern: str) -> tuple[re.Pattern[str], bool]:
+    exception = pattern.startswith("!")
+    cleaned = posixpath.normpath(pattern[exception:].strip() or ".").lstrip("/")
     try:
-        return re.compile("".join(parts), re.DOTALL)
+        return re.compile(_expression(cleaned), re.DOTALL), exception
     except re.error:
-        return re.compile(re.escape(text))
+        raise DeployError(
+            f"the pattern {pattern!r} of an ignore file is malformed", mend="Correct its brackets."
+        ) from None
+
+
+def _expression(pattern: str) -> str:
+    if pattern in (".", ""):
+        return r"(?!)"
+    text, position = "", 0
+    while position < len(pattern):
+        character = pattern[position]
+        position += 1
+        if pattern.startswith("**", position - 1):
+            position += 1
+            if pattern.startswith("/", position):
+                position += 1
+            text += ".*" if position >= len(pattern) else "(.*/)?"
+        elif character == "*":
+            text += "[^/]*"
+        elif character == "?":
+            text += "[^/]"
+        elif character in "[]":
+            text += character
+        elif character == "\\" and position < len(pattern):
+            text += re.escape(pattern[position])
+            position += 1
+        else:
+            # Ranges and negation belong to brackets.
+            text += character if character in "^-" else re.escape(character)
+    return text

@@ -1,86 +1,91 @@
-"""Identity: the tag of an image, a digest of what goes into it.
+"""The tag that an image is known by: a digest of all that decides what it holds.
 
-Images cannot be known by their own digests: the same Dockerfile built twice gives two. What is built from the
-same text and files is the same image to us. Where it is pushed to, whose authority is trusted while it is
-built, when files were changed and who built it do not count.
+It is the SHA-256, in hex and cut to 40 digits, of the parts below, each after its length in bytes (8 bytes,
+big-endian):
+
+- ``flyte-deploy image 1``; another number moves every tag;
+- the Dockerfile;
+- the number of files; for each, in the order of its path's bytes: its path, its mode, the SHA-256 of its
+  content;
+- likewise the platforms; the build arguments, name and value; the secrets, name and id.
+
+Not in it: where the image is pushed to, what it is called, times and owners of files, values of secrets.
+Flyte's own tags have 32 digits, so that neither is taken for the other.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import os
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Sequence, Sized
+from concurrent.futures import ThreadPoolExecutor
 
-from flyte_deploy.errors import DeployError
-from flyte_deploy.images.context import never
-from flyte_deploy.images.dockerignore import Ignore
-from flyte_deploy.images.recipe import Recipe
+from flyte_deploy.bundle.reading import open_regular
+from flyte_deploy.images.recipe import ContextFile, Recipe
 
-TEMPLATE = 1
-"""Counted up when the same recipe is to be built in another way: all images get other tags then."""
+LENGTH = 40
+_FORMAT = b"flyte-deploy image 1"
+_BUFFER = 256 << 10
 
 
-def tag(recipe: Recipe) -> str:
-    """The tag of a recipe's image: 32 hex digits.
+def tag(recipe: Recipe, contents: dict[ContextFile, bytes] | None = None) -> str:
+    """The tag of what a recipe builds.
 
     Args:
-        recipe: what it is built from.
+        recipe: the recipe.
+        contents: the SHA-256 of the content of its files, see `read_contents`; they are read where it is not
+            given.
 
     Raises:
-        DeployError: for a file that cannot be read.
+        DeployError: for files that cannot be read.
     """
-    document = {
-        "template": TEMPLATE,
-        "dockerfile": recipe.dockerfile,
-        "files": [list(entry) for entry in _files(recipe)],
-        "platforms": sorted(recipe.platforms),
-        "arguments": dict(sorted(recipe.build_args.items())),
-        "secrets": sorted(secret.name for secret in recipe.secrets),
-        "pinned": dict(sorted(recipe.pinned.items())),
-    }
-    text = json.dumps(document, sort_keys=True, ensure_ascii=False)
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
-
-
-def _files(recipe: Recipe) -> Iterator[tuple[str, int, str]]:
-    if recipe.folder is not None:
-        yield from _folder(recipe.folder, recipe.dockerfile_name)
-    for file in recipe.files:
-        if file.source is None:
-            yield file.path, file.mode, hashlib.sha256(file.content or b"").hexdigest()
-        else:
-            yield file.path, file.mode, _sha256(file.source)
-
-
-def _folder(folder: Path, dockerfile: str) -> Iterator[tuple[str, int, str]]:
-    """What a build with this folder as its context may see, by its ignore files as BuildKit finds them."""
-    ignore = Ignore()
-    for name in (f"{dockerfile}.dockerignore", ".dockerignore"):
-        path = folder / name
-        if path.is_file():
-            ignore = Ignore.parse(path.read_text(encoding="utf-8", errors="replace").splitlines())
-            break
-    for here, folders, files in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not never(name))
-        for name in sorted([*files, *(each for each in folders if Path(here, each).is_symlink())]):
-            path = Path(here, name)
-            relative = path.relative_to(folder).as_posix()
-            if never(name) or ignore.matches(relative):
-                continue
-            if path.is_symlink():
-                yield relative, 0o777, hashlib.sha256(os.fsencode(path.readlink())).hexdigest()
-            elif path.is_file():
-                yield relative, 0o755 if path.stat().st_mode & 0o111 else 0o644, _sha256(path)
-
-
-def _sha256(path: Path) -> str:
+    known = read_contents(recipe.files) if contents is None else contents
     digest = hashlib.sha256()
+
+    def add(*parts: bytes) -> None:
+        for part in parts:
+            digest.update(len(part).to_bytes(8, "big") + part)
+
+    add(_FORMAT, recipe.dockerfile.encode(), _number(recipe.files))
+    for file in sorted(recipe.files, key=lambda file: os.fsencode(file.path)):
+        add(os.fsencode(file.path), file.mode.to_bytes(4, "big"), known[file])
+    add(_number(recipe.platforms), *(platform.encode() for platform in sorted(recipe.platforms)))
+    add(_number(recipe.build_args))
+    for name, value in sorted(recipe.build_args.items()):
+        add(name.encode(), value.encode())
+    # An image without pinned bases has the tag that it had before there were any.
+    for address, pin in sorted(recipe.pinned.items()):
+        add(b"base", address.encode(), pin.encode())
+    add(_number(recipe.secrets))
+    for secret in sorted(recipe.secrets, key=lambda secret: secret.id):
+        add(secret.name.encode(), secret.id.encode())
+    return digest.hexdigest()[:LENGTH]
+
+
+def read_contents(files: Sequence[ContextFile]) -> dict[ContextFile, bytes]:
+    """The SHA-256 of each file's content, read side by side.
+
+    Raises:
+        DeployError: for files that cannot be read, or are none any more.
+    """
+    distinct = list(dict.fromkeys(files))
+    workers = max(1, min(os.cpu_count() or 1, len(distinct)))
+    with ThreadPoolExecutor(workers, thread_name_prefix="hash") as pool:
+        return dict(zip(distinct, pool.map(_content, distinct, chunksize=64), strict=True))
+
+
+def _content(file: ContextFile) -> bytes:
+    if file.source is None:
+        return hashlib.sha256(file.content or b"").digest()
+    digest = hashlib.sha256()
+    descriptor = open_regular(file.source, str(file.source))
     try:
-        with path.open("rb") as stream:
-            while block := stream.read(1 << 20):
-                digest.update(block)
-    except OSError as error:
-        raise DeployError(f"{path} cannot be read: {error.strerror}", usage=True) from error
-    return digest.hexdigest()
+        while block := os.read(descriptor, _BUFFER):
+            digest.update(block)
+    finally:
+        os.close(descriptor)
+    return digest.digest()
+
+
+def _number(things: Sized) -> bytes:
+    return len(things).to_bytes(8, "big")

@@ -205,7 +205,7 @@ class LocalBuilder:
         given = self.choices.secrets or {}
         for image in images:
             for secret in image.recipe.secrets:
-                if secret.name not in given:
+                if secret.required and secret.name not in given:
                     raise DeployError(
                         f"the image of {', '.join(image.environments)} asks for the secret '{secret.name}',"
                         " which nobody has given to builds",
@@ -273,10 +273,12 @@ def local_builder(settings: Settings, registries: Registries) -> LocalBuilder:
 def _lay_out(recipe: Recipe, folder: Path) -> buildx.Where:
     """Put a build's files into a folder; those of a user's own Dockerfile stay where they are."""
     metadata = folder / "metadata.json"
-    if recipe.folder is not None:
-        return buildx.Where(recipe.folder / recipe.dockerfile_name, recipe.folder, metadata)
     dockerfile, context = folder / "Dockerfile", folder / "context"
     dockerfile.write_text(recipe.dockerfile, encoding="utf-8")
+    if recipe.folder is not None:
+        # Beside the Dockerfile it comes before any that is in the context: .git and credentials stay out.
+        dockerfile.with_name("Dockerfile.dockerignore").write_text(recipe.ignore, encoding="utf-8")
+        return buildx.Where(dockerfile, recipe.folder, metadata)
     context.mkdir()
     for file in recipe.files:
         target = context / file.path

@@ -31,21 +31,32 @@ class ContextFile:
 
 @dataclass(frozen=True)
 class SecretMount:
-    """A secret that a build mounts: its name, as ``--build-secret`` has it, and its id in the Dockerfile."""
+    """A secret that a build mounts: its name, as ``--build-secret`` has it, and its id in the Dockerfile.
+
+    One that is not `required` mounts as empty where nobody has named it: a user's own Dockerfile may say so.
+    """
 
     name: str
     id: str
+    required: bool = True
 
 
 @dataclass(frozen=True)
 class Recipe:
     """All that decides what an image holds.
 
+    Dockerfiles that are rendered here start their cache mounts' ids with ``flyte-``, so that a builder can
+    give an untrusted build caches of its own. They copy from stages called ``uv`` and ``pixi``, in whose
+    place ``--build-context uv=…`` puts another image or folder.
+
     Args:
         dockerfile: its text.
-        files: the context; empty where `folder` is one.
-        folder: the directory of a user's own Dockerfile, which is its context as BuildKit reads it.
+        files: the context.
+        folder: the directory of a user's own Dockerfile, which is its context as BuildKit reads it; `files`
+            say then what is in it, for the image's identity.
         dockerfile_name: that Dockerfile's name.
+        ignore: for `folder`, the text of the ignore file that is to be in force: the user's own, and what
+            never goes into a context. BuildKit takes ``NAME.dockerignore`` beside a Dockerfile called NAME.
         platforms: such as ``linux/amd64``; empty for the builder's own.
         strict_platforms: whether `platforms` were insisted on, or are a default that may be narrowed.
         build_args: by name.
@@ -58,6 +69,7 @@ class Recipe:
     files: tuple[ContextFile, ...] = ()
     folder: Path | None = None
     dockerfile_name: str = "Dockerfile"
+    ignore: str = ""
     platforms: tuple[str, ...] = ()
     strict_platforms: bool = False
     build_args: Mapping[str, str] = field(default_factory=dict)

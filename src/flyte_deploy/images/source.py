@@ -40,10 +40,9 @@ class Pip(Struct, frozen=True, kw_only=True, tag="pip"):
 
 
 class Requirements(Struct, frozen=True, kw_only=True, tag="requirements"):
-    """What a requirements file names, and the files that it includes (`more`)."""
+    """What a requirements file names, and the files that it includes."""
 
     file: str
-    more: tuple[str, ...] = ()
     options: PipOptions = PipOptions()
     secrets: tuple[Secret, ...] = ()
 

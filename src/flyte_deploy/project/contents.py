@@ -8,11 +8,11 @@ from pathlib import Path
 
 from flyte_deploy.bundle import Include, ModuleFile, identify, select
 from flyte_deploy.collector.message import Collected
+from flyte_deploy.images.checkout import find_checkout
 from flyte_deploy.images.choose import Workshop
 from flyte_deploy.images.render import CodeFiles
 from flyte_deploy.images.workers import pinned
 from flyte_deploy.model import Bundle, Environment
-from flyte_deploy.project.git import top_folder
 from flyte_deploy.settings import CopyStyle, Settings
 
 
@@ -55,12 +55,8 @@ def workshop(settings: Settings, collected: Collected) -> Workshop:
     Their files lie in the checkout, which may begin above the root. The project's code goes into an image
     that asks for it where none travels with the tasks.
     """
-    root = settings.root_dir
-    checkout = top_folder(root) or root
-    # Without a checkout: a root that the working directory holds, such as src.
-    here = Path.cwd().resolve()
-    if checkout == root and root.is_relative_to(here):
-        checkout = here
+    root = settings.root_dir.resolve()
+    checkout = find_checkout(root, Path.cwd())
     code = None
     if settings.copy_style == "none":
         code = CodeFiles(
@@ -69,7 +65,15 @@ def workshop(settings: Settings, collected: Collected) -> Workshop:
             everything=lambda: _paths(settings, collected, "all"),
         )
     pin = partial(pinned, settings) if settings.pin_base_images else None
-    return Workshop(checkout, settings.image_registry, settings.platforms, code, pin)
+    return Workshop(
+        checkout,
+        registry=settings.image_registry,
+        platforms=settings.platforms,
+        code=code,
+        pin=pin,
+        sdk=collected.answer.sdk,
+        endpoint=settings.endpoint,
+    )
 
 
 def _paths(settings: Settings, collected: Collected, style: CopyStyle) -> list[str]:

@@ -169,16 +169,14 @@ def image(value: Any) -> dict[str, str]:
         return {"kind": "default", "uri": _safely(lambda: str(flyte.Image.from_debian_base().uri), "")}
     if isinstance(value, str):
         return {"kind": "text", "uri": value}
-    layers = bool(getattr(value, "_layers", ()))
-    name = getattr(value, "_ref_name", None)
-    if name is not None:
-        return {"kind": "build" if layers else "named", "name": str(name)}
-    described = {"uri": _safely(lambda: str(value.uri), ""), "name": str(getattr(value, "name", None) or "")}
-    cloned = bool(getattr(value, "_is_cloned", layers))
-    to_build = (
-        getattr(value, "dockerfile", None) is not None or layers or (cloned and described["name"] != "")
-    )
-    return {"kind": "build" if to_build else "prebuilt", **described}
+    name = str(getattr(value, "name", None) or "")
+    if images.to_build(value):
+        # Its address is ours to give: the SDK would hash all its files for one.
+        return {"kind": "build", "name": name}
+    reference = getattr(value, "_ref_name", None)
+    if reference is not None:
+        return {"kind": "named", "name": str(reference)}
+    return {"kind": "prebuilt", "uri": _safely(lambda: str(value.uri), ""), "name": name}
 
 
 def type_text(annotation: Any) -> str:

@@ -7,6 +7,7 @@ something out runs here, too (`uv export`).
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
 import shutil
@@ -14,7 +15,22 @@ import subprocess
 from collections.abc import Iterator
 from typing import Any
 
-_INCLUDED = re.compile(r"^\s*(?:-r|-c|--requirement|--constraint)[\s=]+(\S+)", re.MULTILINE)
+_UV_TIMEOUT = 300
+"""Seconds."""
+
+_DEFAULT_PLATFORMS = ("linux/amd64", "linux/arm64")
+
+# The command with which SDKs make the user that tasks run as; from 2.8 on it has a name there.
+_CREATES_USER = "useradd --create-home --shell /bin/bash flyte;"
+
+# Before SDK 2.4 a release's own image is described by the layers that it was built of.
+_RELEASED = ("flyte", "ghcr.io/flyteorg")
+
+_IMAGE_FIELDS = {
+    *("base_image", "dockerfile", "registry", "name", "platform", "python_version", "extendable"),
+    # The secret is for pulling in the backend, not for building here.
+    *("_is_cloned", "_ref_name", "_layers", "_tag", "_image_registry_secret"),
+}
 
 
 class ImageError(Exception):
@@ -30,9 +46,10 @@ def source(image: Any, root: str) -> dict[str, Any]:
     import flyte
     from flyte import _image
 
+    _check_fields(image, _IMAGE_FIELDS, "images")
     platforms = [str(platform) for platform in getattr(image, "platform", ()) or ()]
-    default = [str(platform) for platform in getattr(_image, "_DEFAULT_PLATFORMS", ())]
-    user = getattr(_image, "_CREATE_FLYTE_USER_CMD", None)
+    default = [str(platform) for platform in getattr(_image, "_DEFAULT_PLATFORMS", _DEFAULT_PLATFORMS)]
+    user = getattr(_image, "_CREATE_FLYTE_USER_CMD", _CREATES_USER)
     layers = [each for layer in image._layers for each in _layer(layer)]
     dockerfile = getattr(image, "dockerfile", None)
     reference = getattr(image, "_ref_name", None)
@@ -47,13 +64,31 @@ def source(image: Any, root: str) -> dict[str, Any]:
         "dockerfile": _path(dockerfile) if dockerfile else "",
         "registry": str(image.registry or ""),
         "platforms": platforms,
-        "default_platforms": bool(default) and platforms == default,
+        "default_platforms": platforms == default,
         "python": ".".join(str(part) for part in image.python_version[:2]),
-        "flyte_user": user is not None
-        and any(user in layer["commands"] for layer in layers if layer["type"] == "commands"),
+        "flyte_user": any(
+            user in command
+            for layer in layers
+            if layer["type"] == "commands"
+            for command in layer["commands"]
+        ),
         "layers": layers,
         "ignore": ignore if os.path.isfile(ignore) else "",
     }
+
+
+def to_build(image: Any) -> bool:
+    """Whether an image has to be built, as its SDK decides it."""
+    name, layers = getattr(image, "name", None), getattr(image, "_layers", ())
+    if getattr(image, "dockerfile", None) is not None:
+        return True
+    if getattr(image, "_ref_name", None) is not None:
+        return bool(layers)
+    cloned = getattr(image, "_is_cloned", None)
+    if cloned is not None:
+        return bool(layers) or (bool(cloned) and bool(name))
+    released = bool(getattr(image, "_tag", None)) and (name, getattr(image, "registry", None)) == _RELEASED
+    return bool(layers) and not released
 
 
 def wants_modules(image: Any) -> bool:
@@ -67,6 +102,8 @@ def _layer(layer: Any) -> Iterator[dict[str, Any]]:
     import flyte
 
     kind = _kind(layer)
+    if kind:
+        _check_fields(layer, _KINDS[kind], f"layers of the kind {kind}")
     if kind == "PythonWheels":
         yield {
             "type": "wheels",
@@ -77,8 +114,7 @@ def _layer(layer: Any) -> Iterator[dict[str, Any]]:
     elif kind == "UVScript":
         yield from _uv_script(layer)
     elif kind == "Requirements":
-        file = _path(layer.file)
-        yield {"type": "requirements", "file": file, "more": _included(file), **_pip(layer)}
+        yield {"type": "requirements", "file": _path(layer.file), **_pip(layer)}
     elif kind == "PipPackages":
         yield {"type": "pip", "packages": _texts(layer.packages), **_pip(layer)}
     elif kind == "AptPackages":
@@ -124,24 +160,41 @@ def _layer(layer: Any) -> Iterator[dict[str, Any]]:
         )
 
 
-_KINDS = (
-    "PythonWheels",
-    "UVScript",
-    "Requirements",
-    "PipPackages",
-    "AptPackages",
-    "UVProject",
-    "PoetryProject",
-    "PixiProject",
-    "PixiScript",
-    "CopyConfig",
-    "Commands",
-    "DockerIgnore",
-    "WorkDir",
-    "Env",
-    "_DockerLines",
-    "CodeBundleLayer",
-)
+_PIP = ("index_url", "extra_index_urls", "pre", "extra_args", "secret_mounts")
+_KINDS: dict[str, set[str]] = {
+    "PythonWheels": {*_PIP, "wheel_dir", "wheel_dir_name", "package_name"},
+    "UVScript": {*_PIP, "script", "script_name"},
+    "Requirements": {*_PIP, "packages", "file"},
+    "PipPackages": {*_PIP, "packages"},
+    "AptPackages": {"packages", "secret_mounts"},
+    "UVProject": {*_PIP, "pyproject", "uvlock", "project_install_mode"},
+    "PoetryProject": {"pyproject", "poetry_lock", "extra_args", "project_install_mode", "secret_mounts"},
+    "PixiProject": {
+        *("manifest", "pixi_lock", "environment", "extra_args", "project_install_mode", "secret_mounts")
+    },
+    "PixiScript": {"script", "script_name", "platforms", "environment", "extra_args", "secret_mounts"},
+    "CopyConfig": {"path_type", "src", "dst"},
+    "Commands": {"commands", "secret_mounts"},
+    "DockerIgnore": {"path"},
+    "WorkDir": {"workdir"},
+    "Env": {"env_vars"},
+    "_DockerLines": {"lines"},
+    "CodeBundleLayer": {"copy_style", "dst", "root_dir"},
+}
+"""The kinds of layers, and the fields that are known of each."""
+
+
+def _check_fields(value: Any, known: set[str], what: str) -> None:
+    """Refuse what a newer SDK has added and the code makes use of: the image would be another one."""
+    import flyte
+
+    for field in dataclasses.fields(value):
+        said = getattr(value, field.name, None)
+        if field.name not in known and said not in (None, False, "", (), field.default):
+            raise ImageError(
+                f"it uses the option {field.name} of {what}, which flyte {flyte.__version__} has and this"
+                " deployer does not know"
+            )
 
 
 def _kind(layer: Any) -> str:
@@ -203,50 +256,59 @@ def _uv_project(pyproject: str, lock: str, install: bool, layer: Any) -> dict[st
         "pyproject": pyproject,
         "lock": lock,
         "install": install,
-        "editables": [] if install else _editables(os.path.dirname(pyproject)),
+        "editables": [] if install else _editables(pyproject, lock),
         **_pip(layer),
     }
 
 
-def _editables(folder: str) -> list[str]:
-    """The folders that a uv project installs as editable, told by uv itself."""
-    pyproject = os.path.join(folder, "pyproject.toml")
+# What uv.lock and pyproject.toml have where something but the project itself may be installed in place.
+_EDITABLE_IN_LOCK = re.compile(r'editable\s*=\s*"(?!\.")')
+_PERHAPS_EDITABLE = re.compile(r"editable|workspace")
+
+
+def _editables(pyproject: str, lock: str) -> list[str]:
+    """The folders that a uv project installs as editable, told by uv itself.
+
+    uv is asked only where there can be one, and by the lock file as it is. Without one it resolves the
+    project, which may run code of the projects that it looks at.
+    """
+    folder = os.path.dirname(pyproject)
+    beside = os.path.join(folder, "uv.lock")
+    locked = lock == beside
+    file = lock if locked else pyproject
     try:
-        with open(pyproject, encoding="utf-8") as stream:
-            # Without such a table there are none, and uv need not be asked.
-            if "tool.uv" not in stream.read():
-                return []
+        with open(file, encoding="utf-8") as stream:
+            text = stream.read()
     except OSError as error:
-        raise ImageError(f"{pyproject}: {error.strerror}") from error
+        raise ImageError(f"{file}: {error.strerror}") from error
+    if not (_EDITABLE_IN_LOCK if locked else _PERHAPS_EDITABLE).search(text):
+        return []
     uv = shutil.which("uv")
     if uv is None:
         raise ImageError(f"uv is needed to find the editable dependencies of {pyproject}, and is not on PATH")
-    command = [uv, "export", "--no-emit-project", "--no-hashes", "--quiet"]
-    result = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    command = [uv, "export", "--no-emit-project", "--no-hashes", "--quiet", *(["--frozen"] if locked else [])]
+    there = os.path.lexists(beside)
+    try:
+        result = subprocess.run(
+            command,
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=_UV_TIMEOUT,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise ImageError(f"uv export fails in {folder}: {error}") from error
+    finally:
+        # Without a lock file uv writes one, which is not ours to leave in the checkout.
+        if not there and os.path.lexists(beside):
+            os.unlink(beside)
     if result.returncode != 0:
         last = (result.stderr.strip() or result.stdout.strip()).splitlines()[-5:]
         raise ImageError(f"uv export fails in {folder}: {' '.join(last)}")
     found = re.findall(r"^-e\s+(\S+)", result.stdout, re.MULTILINE)
     return [os.path.normpath(os.path.join(folder, path.removeprefix("file://"))) for path in found]
-
-
-def _included(file: str) -> list[str]:
-    """The files that a requirements file includes, and those that they include."""
-    found: list[str] = []
-    waiting = [file]
-    while waiting:
-        current = waiting.pop()
-        try:
-            with open(current, encoding="utf-8") as stream:
-                text = stream.read()
-        except OSError as error:
-            raise ImageError(f"{current}: {error.strerror}") from error
-        for name in _INCLUDED.findall(text):
-            path = os.path.normpath(os.path.join(os.path.dirname(current), name))
-            if "://" not in name and path not in found and path != file:
-                found.append(path)
-                waiting.append(path)
-    return found
 
 
 def _secrets(layer: Any) -> list[dict[str, str]]:
@@ -255,14 +317,17 @@ def _secrets(layer: Any) -> list[dict[str, str]]:
 
 
 def _secret(value: Any) -> dict[str, str]:
-    if isinstance(value, str):
-        return {"key": value, "env": value}
-    key, group = str(value.key), str(value.group or "")
-    mount = str(getattr(value, "mount", None) or "")
-    env = str(getattr(value, "as_env_var", None) or "")
-    if not (mount or env):
-        env = "_".join(part for part in (group, key) if part)
-    return {"key": key, "group": group, "mount": mount, "env": "" if mount else env}
+    import flyte
+
+    # The SDK has the last word on the name of its variable: a key in capitals, without dashes.
+    secret: Any = flyte.Secret(key=value) if isinstance(value, str) else value
+    mount = str(getattr(secret, "mount", None) or "")
+    return {
+        "key": str(secret.key),
+        "group": str(secret.group or ""),
+        "mount": mount,
+        "env": "" if mount else str(secret.as_env_var or ""),
+    }
 
 
 def _texts(values: Any) -> list[str]:

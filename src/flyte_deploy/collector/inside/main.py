@@ -84,7 +84,10 @@ def finish(
     modules: list[str] = []
     lazy: dict[str, str] = {}
     # With copy style none, images may hold them.
-    if request["copy_style"] == "loaded_modules" or any(images.wants_modules(e.image) for e in selected):
+    baked = request["copy_style"] == "none" and any(
+        images.wants_modules(getattr(environment, "image", None)) for environment in _closure(selected)
+    )
+    if baked or request["copy_style"] == "loaded_modules":
         modules = sorted(set(loaded.values()))
         lazy = lazy_modules(loaded, request["root"])
     report = describe_and_serialize(
