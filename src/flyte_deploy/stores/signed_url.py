@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import base64
-import random
 import re
 import secrets
 import time
-import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 import urllib3
 from urllib3.exceptions import HTTPError, LocationValueError, ProxySchemeUnknown, SSLError, URLSchemeUnknown
 
 from flyte_deploy.errors import DeployError
+from flyte_deploy.http import backoff, connections, shown, without_query
 from flyte_deploy.model import Bundle
 from flyte_deploy.stores import AlreadyExists, Listen, UploadLocation, Uploads
 
@@ -26,10 +25,8 @@ if TYPE_CHECKING:
 _ATTEMPTS = 6
 _TIMEOUT = urllib3.Timeout(connect=30, read=120)
 _BLOCK = 1 << 18
-_LONGEST_PAUSE = 20.0
 _LONGEST_RETRY_AFTER = 60.0
 _BODY_LIMIT = 64 << 10
-_SHOWN = 200
 _AZURE = re.compile(r"\.blob\.(?:storage\.azure\.net|core\.[a-z0-9.]+)$")
 # What S3, Google and Azure say of a URL that was good once. Their status is the one of a missing permission.
 _EXPIRED = re.compile(
@@ -108,7 +105,7 @@ class SignedUrlStore:
             if failure.refused or failure.expired:
                 location = None
             if failure.transient:
-                self._pause(failure.retry_after or _backoff(attempt))
+                self._pause(failure.retry_after or backoff(attempt))
         raise AssertionError("unreachable")
 
     def _location(self, folder: str, name: str, file: Archive) -> UploadLocation:
@@ -159,7 +156,7 @@ class _Failure:
         tries = f" ({attempts} attempts)" if attempts > 1 else ""
         return DeployError(
             f"the bundle was not uploaded{tries}: {self.what}",
-            where=_without_signature(location.signed_url),
+            where=without_query(location.signed_url),
             mend=self.mend or "Run the command again; nothing is registered yet.",
         )
 
@@ -178,8 +175,8 @@ def _put(location: UploadLocation, archive: Archive, progress: Listen) -> _Failu
     if parts.scheme not in ("http", "https") or not parts.hostname:
         return _Failure("no usable address was given", mend="The control plane's administrator can mend it.")
     try:
-        with archive.path.open("rb") as stream, _connections(location.signed_url) as connections:
-            response = connections.request(
+        with archive.path.open("rb") as stream, connections(location.signed_url) as pool:
+            response = pool.request(
                 "PUT",
                 location.signed_url,
                 body=_blocks(stream, archive.size, progress),
@@ -212,14 +209,14 @@ def _judge(status: int, body: str, headers: Mapping[str, str]) -> _Failure | Non
     ok = 200 <= status < 300
     if ok and not html:
         return None
-    shown = "".join(c if c.isprintable() else " " for c in " ".join(body.split()))[:_SHOWN]
+    text = shown(body)
     what = f"the storage answered {status}"
     if html:
         what += " with an HTML page, so it may be a proxy or a login page that answered"
     if 300 <= status < 400:
-        what += f", a redirection to {_without_signature(headers.get('location', '')) or 'nowhere'}"
-    if shown:
-        what += f": {shown}"
+        what += f", a redirection to {without_query(headers.get('location', '')) or 'nowhere'}"
+    if text:
+        what += f": {text}"
     expired = status in (400, 403) and _EXPIRED.search(body) is not None
     return _Failure(
         what,
@@ -255,32 +252,11 @@ def _headers(location: UploadLocation, archive: Archive) -> urllib3.HTTPHeaderDi
     return headers
 
 
-def _connections(url: str) -> urllib3.PoolManager:
-    parts = urlsplit(url)
-    proxies = urllib.request.getproxies()
-    proxy = proxies.get(parts.scheme) or proxies.get("all")
-    if not proxy or urllib.request.proxy_bypass(parts.netloc.rpartition("@")[2]):
-        return urllib3.PoolManager()
-    proxy = proxy if "://" in proxy else f"http://{proxy}"
-    user, at, _ = urlsplit(proxy).netloc.rpartition("@")
-    login = urllib3.make_headers(proxy_basic_auth=unquote(user)) if at else None
-    return urllib3.ProxyManager(proxy, proxy_headers=login)
-
-
-def _backoff(attempt: int) -> float:
-    return random.uniform(0.5, 1) * min(2.0 ** (attempt - 1), _LONGEST_PAUSE)  # noqa: S311 - no secret
-
-
 def _retry_after(value: str | None) -> float | None:
     """Seconds; dates are passed over, as they compare two clocks."""
     if value is None or not value.strip().isdecimal():
         return None
     return min(float(value), _LONGEST_RETRY_AFTER)
-
-
-def _without_signature(url: str) -> str:
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}" if parts.netloc else parts.path
 
 
 def _said(error: BaseException) -> str:
