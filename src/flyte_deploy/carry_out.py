@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import tempfile
 import threading
 from collections.abc import Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
-from pathlib import Path
 
 from flyteidl2.task.task_service_pb2 import DeployTaskRequest
 
-from flyte_deploy.bundle.archive import pack
 from flyte_deploy.captured import publish_captured
 from flyte_deploy.clock import Clock
 from flyte_deploy.compare import Compared, requests
@@ -128,14 +125,10 @@ def _verify(settings: Settings, compared: Compared, clock: Clock) -> None:
 
 
 def publish(bundle: Bundle, store: Store, clock: Clock) -> str:
-    """Pack a bundle and hand it to its store; returns its address."""
-    with tempfile.TemporaryDirectory(prefix="flyte-deploy-") as folder:
-        archive = pack(bundle, Path(folder) / bundle.archive_name)
-        return store.publish(
-            bundle,
-            archive,
-            lambda done, total: clock.listen(Progress("upload", bundle.archive_name, done, total)),
-        )
+    """Have a bundle packed and stored; returns its address."""
+    return store.publish(
+        bundle, lambda done, total: clock.listen(Progress("upload", bundle.archive_name, done, total))
+    )
 
 
 def _publish_captured(compared: Compared, plane: ControlPlane, clock: Clock) -> dict[str, str]:

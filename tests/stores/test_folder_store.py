@@ -35,7 +35,7 @@ def test_publish_and_find(store: Store, folder: Path, bundle: Bundle, archive: A
     assert store.find(bundle) is None
     assert not folder.exists()
     seen: list[tuple[int, int]] = []
-    address = store.publish(bundle, archive, lambda done, total: seen.append((done, total)))
+    address = store.publish(bundle, lambda done, total: seen.append((done, total)))
     assert address == f"file://{folder}/{bundle.digest}.tar.gz"
     assert archive.path is not None
     assert Path(address.removeprefix("file://")).read_bytes() == archive.path.read_bytes()
@@ -50,7 +50,7 @@ def test_others_may_read_what_the_umask_allows(
 ) -> None:
     before = os.umask(0o027)
     try:
-        store.publish(bundle, archive, ignore)
+        store.publish(bundle, ignore)
     finally:
         os.umask(before)
     assert (folder / bundle.archive_name).stat().st_mode & 0o777 == 0o640
@@ -60,12 +60,12 @@ def test_others_may_read_what_the_umask_allows(
 def test_a_truncated_file_is_not_trusted_and_is_replaced(
     store: Store, folder: Path, bundle: Bundle, archive: Archive, keep: int
 ) -> None:
-    store.publish(bundle, archive, ignore)
+    store.publish(bundle, ignore)
     path = folder / bundle.archive_name
     whole = path.read_bytes()
     path.write_bytes(whole[:keep])
     assert store.find(bundle) is None
-    store.publish(bundle, archive, ignore)
+    store.publish(bundle, ignore)
     assert path.read_bytes() == whole
     assert store.find(bundle)
 
@@ -73,7 +73,7 @@ def test_a_truncated_file_is_not_trusted_and_is_replaced(
 def test_a_damaged_or_foreign_file_is_not_trusted(
     store: Store, folder: Path, tmp_path: Path, bundle: Bundle, archive: Archive
 ) -> None:
-    store.publish(bundle, archive, ignore)
+    store.publish(bundle, ignore)
     path = folder / bundle.archive_name
     whole = bytearray(path.read_bytes())
     whole[len(whole) // 2] ^= 1
@@ -89,7 +89,7 @@ def test_a_damaged_or_foreign_file_is_not_trusted(
 
 def test_many_writers_do_no_harm(store: Store, folder: Path, bundle: Bundle, archive: Archive) -> None:
     def write(_: int) -> str | None:
-        store.publish(bundle, archive, ignore)
+        store.publish(bundle, ignore)
         return store.find(bundle)
 
     with ThreadPoolExecutor(8) as pool:
@@ -97,32 +97,28 @@ def test_many_writers_do_no_harm(store: Store, folder: Path, bundle: Bundle, arc
     assert [path.name for path in folder.iterdir()] == [bundle.archive_name]
 
 
-def test_an_archive_that_changed_is_not_stored(
-    store: Store, folder: Path, bundle: Bundle, archive: Archive
-) -> None:
-    assert archive.path is not None
-    archive.path.write_bytes(archive.path.read_bytes()[:-1])
+def test_files_that_changed_are_not_stored(store: Store, folder: Path, bundle: Bundle) -> None:
+    bundle.files[-1].source.write_bytes(b"other")
     with pytest.raises(DeployError, match="changed"):
-        store.publish(bundle, archive, ignore)
+        store.publish(bundle, ignore)
     assert list(folder.iterdir()) == []
 
 
-def test_a_full_disk_leaves_nothing(folder: Path, bundle: Bundle, archive: Archive) -> None:
+def test_a_full_disk_leaves_nothing(folder: Path, bundle: Bundle) -> None:
+    project = bundle.files[0].source.parent
     script = """
 import pathlib, resource, sys
-from flyte_deploy.bundle.archive import Archive
-from flyte_deploy.model import Bundle
+from flyte_deploy.bundle import identify, select
 from flyte_deploy.stores import open_store
 resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))
-archive = Archive(pathlib.Path(sys.argv[2]), int(sys.argv[3]), bytes.fromhex(sys.argv[4]))
+bundle = identify(select(pathlib.Path(sys.argv[2]), "all"))
 try:
-    open_store("file://" + sys.argv[1], uploads=None).publish(Bundle((), "d" * 64), archive, print)
+    open_store("file://" + sys.argv[1], uploads=None).publish(bundle, print)
 except Exception as error:
     sys.exit(f"{type(error).__name__}: {error}")
 """
-    arguments = [str(folder), str(archive.path), str(archive.size), archive.md5.hex()]
     result = subprocess.run(
-        [sys.executable, "-c", script, *arguments], capture_output=True, text=True, check=False
+        [sys.executable, "-c", script, str(folder), str(project)], capture_output=True, text=True, check=False
     )
     assert "DeployError" in result.stderr
     assert "full" in result.stderr
@@ -134,4 +130,4 @@ def test_a_folder_that_cannot_be(tmp_path: Path, bundle: Bundle, archive: Archiv
     store = open_store(f"file://{tmp_path}/file/bundles", uploads=None)
     assert store.find(bundle) is None
     with pytest.raises(DeployError, match="cannot be written"):
-        store.publish(bundle, archive, ignore)
+        store.publish(bundle, ignore)

@@ -12,6 +12,9 @@ from flyte_deploy.model import Bundle, Deployment, Plan, PlannedEnvironment, Pro
 SHOWN_FILES = 15
 """How many files of a bundle a plan lists, the largest first; JSON has them all."""
 
+_MARK = 32 << 20
+"""Every how many bytes an upload of unknown size says a word."""
+
 # Terminal escapes and whatever else is no text: what user code prints is shown, not obeyed.
 _CONTROL = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b.|[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
@@ -64,6 +67,12 @@ def _progress_lines(progress: Progress, last: dict[str, int]) -> Iterator[str]:
                 yield f"  {progress.done} of {progress.total} tasks"
     elif progress.kind == "image":
         yield f"  {text}"
+    elif progress.kind == "upload":
+        # It is packed while it is sent: how much it will be is not known yet.
+        mark = progress.done // _MARK
+        if last.get("sent", 0) != mark:
+            last["sent"] = mark
+            yield f"  {size_text(progress.done)} so far"
     elif progress.kind == "warning":
         yield f"Warning: {text}"
     elif progress.kind == "note":

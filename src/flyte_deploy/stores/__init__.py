@@ -10,10 +10,14 @@ from flyte_deploy.errors import DeployError
 from flyte_deploy.model import Bundle
 
 if TYPE_CHECKING:
-    from flyte_deploy.bundle.archive import Archive
+    from flyte_deploy.settings import Settings
 
 Listen = Callable[[int, int], None]
-"""Told of the bytes sent so far, and of all. The first figure starts again when an upload is repeated."""
+"""Told of the bytes sent so far, and of all, 0 where that is not known yet. The first figure starts again
+when an upload is repeated."""
+
+Say = Callable[[str], None]
+"""Told, in words, of what a reader should look at."""
 
 
 class Store(Protocol):
@@ -22,20 +26,20 @@ class Store(Protocol):
     def find(self, bundle: Bundle) -> str | None:
         """The address of the bundle's archive, as the task container reads it; None if it is not there whole.
 
-        Writes nothing.
+        Writes nothing, and reads no more than it must to know. What is there and broken is said.
 
         Raises:
             DeployError: if the store cannot be asked.
         """
 
-    def publish(self, bundle: Bundle, archive: Archive, progress: Listen) -> str:
-        """Put the bundle's archive, a file, into the store, and return its address.
+    def publish(self, bundle: Bundle, progress: Listen) -> str:
+        """Pack the bundle, put the archive into the store, and return its address.
 
         Where this fails, or is killed, nothing is left that `find` takes for the archive. Several may publish
-        one bundle at the same time.
+        one bundle at the same time: what is there whole is never replaced, what is broken is.
 
         Raises:
-            DeployError: if the archive cannot be stored.
+            DeployError: if the bundle cannot be packed or stored.
         """
 
     def describe(self) -> str:

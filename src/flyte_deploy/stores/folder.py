@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import hashlib
 import os
 import secrets
 import zlib
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from isal import igzip
 
-from flyte_deploy.bundle.archive import Archive, unpacked_size
+from flyte_deploy.bundle.archive import pack, unpacked_size
 from flyte_deploy.errors import DeployError
 from flyte_deploy.model import Bundle
 from flyte_deploy.stores import Listen
@@ -65,17 +64,17 @@ class FolderStore:
             raise _failed("cannot be read", error, path) from error
         return self._address(bundle) if whole else None
 
-    def publish(self, bundle: Bundle, archive: Archive, progress: Listen) -> str:
-        """As `Store.publish`: writes under another name, and renames what is complete and on the disk."""
-        assert archive.path is not None
+    def publish(self, bundle: Bundle, progress: Listen) -> str:
+        """As `Store.publish`: packs under another name, and renames what is complete and on the disk."""
         path = self._folder / bundle.archive_name
         partial = self._folder / f".{bundle.archive_name}.{secrets.token_hex(8)}.partial"
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            with archive.path.open("rb") as source, partial.open("xb") as target:
-                _copy(source, target, archive, progress)
+            with partial.open("xb") as target:
+                archive = pack(bundle, cast("BinaryIO", _Watched(target, path, progress)))
                 target.flush()
                 os.fsync(target.fileno())
+            progress(archive.size, archive.size)
             partial.replace(path)
             _sync_folder(self._folder)
         except OSError as error:
@@ -89,6 +88,28 @@ class FolderStore:
         return f"file://{self._folder / bundle.archive_name}"
 
 
+class _Watched:
+    """A file that tells how much was written, and says itself why it cannot be."""
+
+    def __init__(self, stream: BinaryIO, path: Path, progress: Listen) -> None:
+        self._stream = stream
+        self._path = path
+        self._progress = progress
+        self._done = 0
+
+    def write(self, data: bytes) -> int:
+        try:
+            self._stream.write(data)
+        except OSError as error:
+            raise _failed("cannot be written", error, self._path) from error
+        self._done += len(data)
+        self._progress(self._done, 0)
+        return len(data)
+
+    def flush(self) -> None:
+        pass
+
+
 def _is_whole(stream: BinaryIO, size: int) -> bool:
     found = 0
     buffer = bytearray(_BUFFER)
@@ -100,18 +121,6 @@ def _is_whole(stream: BinaryIO, size: int) -> bool:
     except (EOFError, zlib.error, igzip.BadGzipFile):
         return False
     return found == size
-
-
-def _copy(source: BinaryIO, target: BinaryIO, archive: Archive, progress: Listen) -> None:
-    md5 = hashlib.md5(usedforsecurity=False)
-    done = 0
-    while data := source.read(_BUFFER):
-        target.write(data)
-        md5.update(data)
-        done += len(data)
-        progress(done, archive.size)
-    if md5.digest() != archive.md5:
-        raise DeployError("the bundle's archive changed while it was being stored", where=str(archive.path))
 
 
 def _sync_folder(folder: Path) -> None:

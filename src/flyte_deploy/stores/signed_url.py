@@ -5,22 +5,22 @@ from __future__ import annotations
 import base64
 import re
 import secrets
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, BinaryIO
+from pathlib import Path
+from typing import BinaryIO
 from urllib.parse import urlsplit
 
 import urllib3
 from urllib3.exceptions import HTTPError, LocationValueError, ProxySchemeUnknown, SSLError, URLSchemeUnknown
 
+from flyte_deploy.bundle.archive import Archive, pack
 from flyte_deploy.errors import DeployError
 from flyte_deploy.http import backoff, connections, shown, without_query
 from flyte_deploy.model import Bundle
 from flyte_deploy.stores import AlreadyExists, Listen, UploadLocation, Uploads
-
-if TYPE_CHECKING:
-    from flyte_deploy.bundle.archive import Archive
 
 _ATTEMPTS = 6
 _TIMEOUT = urllib3.Timeout(connect=30, read=120)
@@ -77,9 +77,14 @@ class SignedUrlStore:
             return self._address(folder, name)
         return None
 
-    def publish(self, bundle: Bundle, archive: Archive, progress: Listen) -> str:
-        """As `Store.publish`. The storage checks length and MD5, and has an object whole or not at all."""
-        return self.publish_object(bundle.digest, bundle.archive_name, archive, progress)
+    def publish(self, bundle: Bundle, progress: Listen) -> str:
+        """As `Store.publish`. The storage checks length and MD5, and has an object whole or not at all.
+
+        The archive is a file first: what is signed holds both.
+        """
+        with tempfile.TemporaryDirectory(prefix="flyte-deploy-") as folder:
+            archive = pack(bundle, Path(folder) / bundle.archive_name)
+            return self.publish_object(bundle.digest, bundle.archive_name, archive, progress)
 
     def publish_object(self, folder: str, name: str, file: Archive, progress: Listen) -> str:
         """Put a file into the folder that is the digest of its content, and return its address.
