@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import random
+import ssl
 import urllib.request
+from collections.abc import Mapping
 from urllib.parse import unquote, urlsplit
 
 import urllib3
@@ -42,3 +44,13 @@ def without_query(url: str) -> str:
 def shown(body: str, length: int = 200) -> str:
     """The beginning of an answer in one line, without what a terminal would act on."""
     return "".join(c if c.isprintable() else " " for c in " ".join(body.split()))[:length]
+
+
+def trusted_roots(environ: Mapping[str, str]) -> str | None:
+    """The file of certificates that servers are checked against, for libraries that bring their own.
+
+    What SSL_CERT_FILE names, else the system's file; None where there is neither, so that the library's own
+    count. So an authority that a company has added is known to all of them.
+    """
+    named = environ.get("SSL_CERT_FILE", "")
+    return named or ssl.get_default_verify_paths().cafile

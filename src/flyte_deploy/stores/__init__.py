@@ -10,7 +10,7 @@ from flyte_deploy.errors import DeployError
 from flyte_deploy.model import Bundle
 
 if TYPE_CHECKING:
-    from flyte_deploy.settings import Settings
+    from flyte_deploy.cloud import CloudSettings
 
 Listen = Callable[[int, int], None]
 """Told of the bytes sent so far, and of all, 0 where that is not known yet. The first figure starts again
@@ -89,12 +89,21 @@ class Uploads(Protocol):
         """
 
 
-def open_store(address: str | None, *, uploads: Uploads | None) -> Store:
+def open_store(
+    address: str | None,
+    *,
+    uploads: Uploads | None,
+    cloud: CloudSettings | None = None,
+    say: Say | None = None,
+) -> Store:
     """The store of an address.
 
     Args:
-        address: None or "" for the control plane's own storage; ``file:///folder`` for a folder.
+        address: None or "" for the control plane's own storage; ``s3://bucket/prefix``,
+            ``gs://bucket/prefix``; ``file:///folder`` for a folder.
         uploads: the control plane; None where there is none.
+        cloud: how clouds are reached.
+        say: told of what is broken there, if anybody wants to know.
 
     Raises:
         DeployError: for an address of no known kind, or one that needs a control plane where there is none.
@@ -116,16 +125,21 @@ def open_store(address: str | None, *, uploads: Uploads | None) -> Store:
 
         return open_folder(address)
     if separator and kind in ("s3", "gs"):
-        name = {"s3": "S3", "gs": "Google Cloud Storage"}[kind]
-        raise DeployError(
-            f"a bundle store on {name} is not supported yet",
-            where=f"--bundle-store {address}",
-            mend="Leave --bundle-store out to use the control plane's own storage, or name a folder with file://.",
-            usage=True,
-        )
+        from flyte_deploy.cloud import CloudSettings
+
+        cloud = cloud or CloudSettings()
+        say = say or (lambda _: None)
+        if kind == "s3":
+            from flyte_deploy.stores.s3 import open_s3
+
+            return open_s3(address, cloud, say)
+        from flyte_deploy.stores.gs import open_gs
+
+        return open_gs(address, cloud, say)
     raise DeployError(
         f"{address!r} is not the address of a bundle store",
         where="--bundle-store",
-        mend="Leave it out for the control plane's own storage, or name a folder: file:///absolute/path.",
+        mend="Leave it out for the control plane's own storage, or write s3://bucket/prefix, "
+        "gs://bucket/prefix or file:///absolute/path.",
         usage=True,
     )
