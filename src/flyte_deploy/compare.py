@@ -10,6 +10,7 @@ from flyteidl2.task.task_service_pb2 import DeployTaskRequest
 
 from flyte_deploy import version
 from flyte_deploy.clock import Clock
+from flyte_deploy.cloud import CloudSettings
 from flyte_deploy.controlplane import ControlPlane, Uploads
 from flyte_deploy.decision import Decision, decide
 from flyte_deploy.identify import Identified, selected_how
@@ -54,8 +55,14 @@ def compare(settings: Settings, identified: Identified, plane: ControlPlane, clo
     stamps = lru_cache(maxsize=2)(
         lambda chosen: requests(identified, target, chosen, _archive_name(identified), _contents(identified))
     )
+    said: list[str] = []
     with clock.step("compare", "Comparing with what is registered"):
-        store = open_store(settings.bundle_store, uploads=Uploads(plane, target))
+        store = open_store(
+            settings.bundle_store,
+            uploads=Uploads(plane, target),
+            cloud=CloudSettings.of(settings),
+            say=said.append,
+        )
         decision = decide(
             plane,
             target,
@@ -75,7 +82,9 @@ def compare(settings: Settings, identified: Identified, plane: ControlPlane, clo
             registries = open_registries(settings)
             images = _ask(registries, identified)
     stale = tuple(f"{trigger.task_name}/{trigger.name}" for trigger in decision.stale)
-    warnings = identified.warnings
+    warnings = (*identified.warnings, *said)
+    for text in said:
+        clock.listen(Progress("warning", text))
     if stale and not settings.prune_triggers:
         warning = (
             f"gone from the code, yet firing what they fired before: trigger {', '.join(stale)}"

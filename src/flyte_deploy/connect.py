@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from flyte_deploy.errors import DeployError
 from flyte_deploy.model import Target
 from flyte_deploy.settings import Settings
 
@@ -64,8 +65,19 @@ class _Opening:
             # What comes next is imported while the collector keeps the other core busy.
             for module in ("compare", "carry_out", "stores.signed_url"):
                 import_module(f"flyte_deploy.{module}")
+            self._prepare_store()
         except BaseException as error:  # raised to whoever waits
             self._error = error
+
+    def _prepare_store(self) -> None:
+        """Load what a cloud's store needs, half a second's work; what is wrong is said when it is used."""
+        kind = self._settings.bundle_store.partition("://")[0]
+        if kind in ("s3", "gs"):
+            from flyte_deploy.cloud import CloudSettings
+            from flyte_deploy.stores import open_store
+
+            with suppress(DeployError):
+                open_store(self._settings.bundle_store, uploads=None, cloud=CloudSettings.of(self._settings))
 
     def _open(self) -> ControlPlane:
         # What goes wrong is said by us; the library would write lines of its own between ours.

@@ -96,9 +96,9 @@ class GsServer:
 
 
 @contextlib.contextmanager
-def gs_server(folder: Path, *, public: str = "") -> Iterator[GsServer]:
+def gs_server(folder: Path, *, port: int = 0, public: str = "") -> Iterator[GsServer]:
     """A fresh one. `public` is the address that it gives clients to go on with, where that is not its own."""
-    port = free_port()
+    port = port or free_port()
     command = [programs()["fake-gcs-server"], "-scheme", "http", "-host", "127.0.0.1", "-port", str(port)]
     command += ["-backend", "memory", "-log-level", "warn", "-public-host", f"127.0.0.1:{port}"]
     command += ["-external-url", public or f"http://127.0.0.1:{port}"]

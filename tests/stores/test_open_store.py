@@ -21,10 +21,10 @@ def test_none_is_the_control_planes_own(address: str | None) -> None:
     assert caught.value.usage
 
 
-@pytest.mark.parametrize("address", ["s3://bucket/prefix", "gs://bucket"])
-def test_cloud_storage_is_not_supported_yet(address: str) -> None:
-    with pytest.raises(DeployError, match="not supported yet") as caught:
-        open_store(address, uploads=ControlPlane(Storage()))
+@pytest.mark.parametrize("address", ["s3://", "gs://", "s3:///x", "gs:///x", "s3://b/../x", "gs://b/./x"])
+def test_an_address_without_a_bucket_is_a_usage_error(address: str) -> None:
+    with pytest.raises(DeployError, match="names no bucket") as caught:
+        open_store(address, uploads=None)
     assert caught.value.exit_status == 2
 
 
@@ -42,7 +42,7 @@ def test_anything_else_is_a_usage_error_with_a_mend(address: str) -> None:
 def test_a_plan_loads_no_http_client() -> None:
     script = (
         "import sys, flyte_deploy.bundle, flyte_deploy.stores as s; s.open_store('file:///x', uploads=None);"
-        "print([m for m in ('urllib3', 'ssl', 'pathspec') if m in sys.modules])"
+        "print([m for m in ('urllib3', 'ssl', 'pathspec', 'boto3', 'google.auth') if m in sys.modules])"
     )
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"

@@ -19,7 +19,7 @@ class Wire:
 
     `rate` is in bytes a second. At each of the counts of `cuts` the connection that reaches it is reset, at
     each of `stalls` it goes silent, without end. Both are used up, unless `forever`: then every connection
-    meets it once the count is reached.
+    meets it once the count is reached. Connections that `refuse` passes over are reset.
     """
 
     server: int
@@ -27,6 +27,7 @@ class Wire:
     cuts: list[int] = field(default_factory=list)
     stalls: list[int] = field(default_factory=list)
     forever: bool = False
+    refuse: bytes = b""
     passed: int = 0
     connections: int = 0
     port: int = 0
@@ -57,7 +58,7 @@ class Wire:
     def _pass(self, one: socket.socket, other: socket.socket, counted: bool) -> None:
         with contextlib.suppress(OSError):
             while data := one.recv(_BLOCK):
-                if counted and self._fault(one, other, len(data)):
+                if counted and self._fault(one, other, data):
                     return
                 other.sendall(data)
         for end in (one, other):
@@ -65,12 +66,13 @@ class Wire:
                 end.shutdown(socket.SHUT_RDWR)
         one.close()
 
-    def _fault(self, client: socket.socket, server: socket.socket, size: int) -> bool:
+    def _fault(self, client: socket.socket, server: socket.socket, data: bytes) -> bool:
+        size = len(data)
         with self.lock:
             now = time.monotonic()
             self.first = self.first or now
             self.passed += size
-            cut = self._reached(self.cuts)
+            cut = bool(self.refuse and self.refuse in data) or self._reached(self.cuts)
             stall = not cut and self._reached(self.stalls)
             if self.rate:
                 self.free = max(self.free, now) + size / self.rate

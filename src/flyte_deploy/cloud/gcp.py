@@ -25,7 +25,6 @@ from flyte_deploy.http import shown, trusted_roots
 _SCOPE = "https://www.googleapis.com/auth/devstorage.read_write"
 _STS = "https://sts.googleapis.com/v1/token"
 _IAM = "https://iamcredentials.googleapis.com"
-_PROVIDER = re.compile(r"projects/\d+/locations/global/workloadIdentityPools/[a-z0-9-]+/providers/[a-z0-9-]+")
 SOURCES = (
     "the file that GOOGLE_APPLICATION_CREDENTIALS names",
     "gcloud's own file (gcloud auth application-default login)",
@@ -121,14 +120,7 @@ def _credentials(cloud: CloudSettings, vouched: list[str], token_url: str, iam_u
 
 
 def _federated(cloud: CloudSettings, vouched: list[str], token_url: str, iam_url: str) -> Any:
-    provider = cloud.gcp_workload_identity.removeprefix("https:").removeprefix("//iam.googleapis.com/")
-    if not _PROVIDER.fullmatch(provider):
-        raise DeployError(
-            f"{cloud.gcp_workload_identity!r} is not the name of a workload identity provider",
-            where="--gcp-workload-identity",
-            mend="Write projects/NUMBER/locations/global/workloadIdentityPools/POOL/providers/NAME.",
-            usage=True,
-        )
+    provider = cloud.gcp_workload_identity
     account = cloud.gcp_service_account
     impersonation = f"{iam_url}/v1/projects/-/serviceAccounts/{account}:generateAccessToken"
     return identity_pool.Credentials(

@@ -12,6 +12,11 @@ from flyte_deploy.settings.show import without_password
 from flyte_deploy.settings.values import EMBEDDED, Settings
 from flyte_deploy.version import MAX_LENGTH, check_template
 
+GCP_PROVIDER = re.compile(
+    r"projects/\d+/locations/global/workloadIdentityPools/[a-z0-9-]+/providers/[a-z0-9-]+"
+)
+"""The name of a workload identity provider."""
+
 
 def check(settings: Settings, cwd: Path, *, selects: bool = True) -> None:
     """Everything about settings as a whole that can be seen to be wrong before any work.
@@ -31,6 +36,7 @@ def check(settings: Settings, cwd: Path, *, selects: bool = True) -> None:
     if settings.version:
         _check_version(settings)
     _check_endpoint(settings)
+    _check_clouds(settings)
     for name in ("org", "project", "domain"):
         value: str = getattr(settings, name)
         if len(value) > MAX_LENGTH:
@@ -161,6 +167,47 @@ def _check_endpoint(settings: Settings) -> None:
             f"the endpoint {without_password(endpoint)!r} is no address",
             where=_said(settings, "endpoint"),
             mend=f"Write dns:///host:port, https://host, host:port or {EMBEDDED}.",
+            usage=True,
+        )
+
+
+def _check_clouds(settings: Settings) -> None:
+    endpoint = settings.s3_endpoint
+    if endpoint and not re.fullmatch(r"https?://[^\s/@]+(/\S*)?", endpoint):
+        raise DeployError(
+            f"{without_password(endpoint)!r} is no server of S3",
+            where=_said(settings, "s3_endpoint"),
+            mend="Write https://host or http://host:port, without a user.",
+            usage=True,
+        )
+    role = settings.aws_role
+    if role and not re.fullmatch(r"arn:aws[a-z-]*:iam::\d{12}:role/\S+", role):
+        raise DeployError(
+            f"{_shortened(role)!r} is no role",
+            where=_said(settings, "aws_role"),
+            mend="Write its ARN: arn:aws:iam::123456789012:role/NAME.",
+            usage=True,
+        )
+    provider, account = settings.gcp_workload_identity, settings.gcp_service_account
+    if account and not provider:
+        raise DeployError(
+            "a service account is named and no workload identity provider to take it on with",
+            where=_said(settings, "gcp_service_account"),
+            mend="Give --gcp-workload-identity too, or leave it out to use the credentials that are there.",
+            usage=True,
+        )
+    if provider and not GCP_PROVIDER.fullmatch(provider):
+        raise DeployError(
+            f"{_shortened(provider)!r} is no workload identity provider",
+            where=_said(settings, "gcp_workload_identity"),
+            mend="Write projects/NUMBER/locations/global/workloadIdentityPools/POOL/providers/NAME.",
+            usage=True,
+        )
+    if account and not re.fullmatch(r"[^\s/@]+@[^\s/@]+", account):
+        raise DeployError(
+            f"{_shortened(account)!r} is no service account",
+            where=_said(settings, "gcp_service_account"),
+            mend="Write its email: NAME@PROJECT.iam.gserviceaccount.com.",
             usage=True,
         )
 

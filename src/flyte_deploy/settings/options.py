@@ -67,7 +67,7 @@ class Option:
 
 
 _WHAT, _CODE, _TARGET = "What to deploy", "Code and version", "Where to"
-_IMAGES, _REGISTRATION = "Images", "Registration"
+_CLOUDS, _IMAGES, _REGISTRATION = "Clouds", "Images", "Registration"
 LAST_SECTION = _RUN = "This run"
 
 OPTIONS: tuple[Option, ...] = (
@@ -162,7 +162,55 @@ OPTIONS: tuple[Option, ...] = (
         metavar="URL",
         default_text="the backend's signed URLs",
         section=_CODE,
-        help="Where the code bundle is stored, such as file:///shared/bundles.",
+        help="Where the code bundle is stored: s3://bucket/prefix, gs://bucket/prefix or a folder, "
+        "file:///shared/bundles. The task containers have to be able to read it.",
+    ),
+    Option(
+        name="s3-endpoint",
+        metavar="URL",
+        default_text="AWS's",
+        variables=("FLYTE_AWS_ENDPOINT", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"),
+        section=_CLOUDS,
+        help="The server of s3:// where that is not AWS, such as https://minio.example.com.",
+    ),
+    Option(
+        name="s3-region",
+        metavar="NAME",
+        default_text="the profile's, else us-east-1",
+        variables=("AWS_REGION", "AWS_DEFAULT_REGION"),
+        section=_CLOUDS,
+        help="Region of the bucket.",
+    ),
+    Option(
+        name="s3-addressing",
+        choices=("auto", "path", "virtual"),
+        default="auto",
+        variables=("FLYTE_AWS_S3_ADDRESSING_STYLE",),
+        section=_CLOUDS,
+        help="Whether the bucket's name goes into the path or the host of a request; with auto into the path "
+        "where --s3-endpoint is given.",
+    ),
+    Option(
+        name="aws-role",
+        metavar="ARN",
+        section=_CLOUDS,
+        help="Role to take on with GitHub's identity token instead of stored keys. The job needs "
+        "id-token: write.",
+    ),
+    Option(
+        name="gcp-workload-identity",
+        metavar="PROVIDER",
+        section=_CLOUDS,
+        help="Workload identity provider that trusts GitHub: "
+        "projects/NUMBER/locations/global/workloadIdentityPools/POOL/providers/NAME. The job needs "
+        "id-token: write.",
+    ),
+    Option(
+        name="gcp-service-account",
+        metavar="EMAIL",
+        section=_CLOUDS,
+        help="Service account to take on with --gcp-workload-identity; without it the provider's principals "
+        "need the roles themselves.",
     ),
     Option(
         name="endpoint",

@@ -44,6 +44,13 @@ class Settings:
     """Text or template; empty for the default template, ``{content}``."""
     bundle_store: str = ""
     """Empty for the backend's signed URLs."""
+    s3_endpoint: str = ""
+    """Empty for AWS's own."""
+    s3_region: str = ""
+    s3_addressing: str = "auto"
+    aws_role: str = ""
+    gcp_workload_identity: str = ""
+    gcp_service_account: str = ""
     endpoint: str = ""
     """As written; empty for none, ``embedded`` for a control plane inside the command."""
     insecure: bool = False

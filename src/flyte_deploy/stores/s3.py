@@ -83,14 +83,15 @@ class S3Store:
         key = self._key(bundle)
         self._broken.pop(key, None)
         try:
-            head = self._client.head_object(Bucket=self._bucket, Key=key, ChecksumMode="ENABLED")
+            head = self._head(key)
         except ClientError as error:
             if status_of(error) == 404:
                 self._check_bucket()
                 return None
-            raise explained(self._told(error, key), self._s3, self._address(key), "read") from error
+            raise explained(error, self._s3, self._address(key), "read") from error
         except (BotoCoreError, RuntimeError) as error:
             raise explained(error, self._s3, self._address(key), "read") from error
+        self._check_answer(head, "ETag")
         why = broken(head, bundle)
         if why:
             self._broken[key] = head["ETag"]
@@ -137,15 +138,32 @@ class S3Store:
         except BotoCoreError as error:
             raise explained(error, self._s3, self.describe(), "read") from error
 
-    def _told(self, error: ClientError, key: str) -> ClientError:
-        """The same refusal with its reasons, which the answer to a HEAD has no room for."""
+    def _head(self, key: str) -> Any:
+        request = {"Bucket": self._bucket, "Key": key, "ChecksumMode": "ENABLED"}
         try:
+            return self._client.head_object(**request)
+        except ClientError as error:
+            if status_of(error) not in (301, 400, 401, 403):
+                raise
+            # The answer to a HEAD has no room for reasons. That to a list has, and from them the SDK learns
+            # which region the bucket is in.
             self._client.list_objects_v2(Bucket=self._bucket, Prefix=key, MaxKeys=1)
-        except ClientError as told:
-            return told
-        except BotoCoreError:
-            pass
-        return error
+            if status_of(error) not in (301, 400):
+                raise
+        self._say(
+            f"the bucket {self._bucket} is in another region than {self._client.meta.region_name}:"
+            " with --s3-region it is found at once"
+        )
+        return self._client.head_object(**request)
+
+    def _check_answer(self, answer: Mapping[str, Any], name: str) -> None:
+        """Say that it was no S3 that answered: to the SDK a page of HTML with status 200 is a success."""
+        if not answer.get(name):
+            raise DeployError(
+                f"{self._client.meta.endpoint_url} does not answer as S3 does",
+                where=self.describe(),
+                mend="It may be a proxy or a login page: look at --s3-endpoint, HTTPS_PROXY and NO_PROXY.",
+            )
 
     def _send(self, bundle: Bundle, key: str, parts: Iterator[bytes], progress: Listen) -> None:
         etag = self._broken.get(key)
@@ -160,7 +178,12 @@ class S3Store:
         checksum = _base64(hashlib.sha256(first))
         described["Metadata"] = {_BUNDLE: bundle.digest, _SHA256: checksum, _SIZE: str(len(first))}
         with _conditional():
-            self._client.put_object(**target, **described, **condition, Body=first, ChecksumSHA256=checksum)
+            answer = self._client.put_object(
+                **target, **described, **condition, Body=first, ChecksumSHA256=checksum
+            )
+        self._check_answer(answer, "ETag")
+        if answer.get("ChecksumSHA256", checksum) != checksum:
+            raise _corrupted(self._address(key))
         progress(len(first), len(first))
 
     def _send_parts(
@@ -173,6 +196,7 @@ class S3Store:
     ) -> None:
         client = self._client
         upload = client.create_multipart_upload(**target, **described, ChecksumAlgorithm="SHA256")
+        self._check_answer(upload, "UploadId")
         target = {**target, "UploadId": upload["UploadId"]}
         try:
             sent = _Parts(client, target, progress).send(parts)
@@ -182,11 +206,7 @@ class S3Store:
                 )
             whole = hashlib.sha256(b"".join(digest for _, digest in sent))
             if done.get("ChecksumSHA256", "").partition("-")[0] not in ("", _base64(whole)):
-                raise DeployError(
-                    "S3 has something else than what was sent",
-                    where=f"s3://{target['Bucket']}/{target['Key']}",
-                    mend="Run the command again, which replaces it.",
-                )
+                raise _corrupted(self._address(target["Key"]))
         except BaseException:
             with suppress(ClientError, BotoCoreError):
                 client.abort_multipart_upload(**target)
@@ -309,6 +329,14 @@ def broken(head: Mapping[str, Any], bundle: Bundle) -> str:
     if checksum and checksum != said.get(_SHA256):
         return f"its SHA-256 is {checksum} instead of {said.get(_SHA256)}"
     return ""
+
+
+def _corrupted(where: str) -> DeployError:
+    return DeployError(
+        "S3 has something else than what was sent",
+        where=where,
+        mend="Run the command again, which replaces it.",
+    )
 
 
 def _base64(digest: Any) -> str:
