@@ -11,7 +11,7 @@ from flyte_deploy.bundle import identify, select
 from flyte_deploy.bundle.archive import Archive, pack
 from flyte_deploy.model import Bundle
 
-from .servers import ACCESS, SECRET, GsServer, S3Server, gs_server, s3_server
+from .servers import ACCESS, SECRET, GsServer, S3Server, gs_server, programs, s3_server
 from .storage import ControlPlane, Storage, running
 
 
@@ -85,6 +85,7 @@ def gs(no_clouds: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
 @pytest.fixture
 def no_clouds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """No cloud, proxy or job of the machine that the tests run on, and no client of another test."""
+    programs()  # before the home that its cache is in changes
     for name in list(os.environ):
         if name.upper().endswith("_PROXY") or name.startswith(
             ("AWS_", "GOOGLE_", "CLOUDSDK_", "ACTIONS_", "GITHUB_", "STORAGE_")

@@ -30,7 +30,7 @@ _WRONG = {
     "InvalidToken": "the session token is wrong",
     "InvalidClientTokenId": "the access key is not known there",
 }
-_FULL = {"QuotaExceeded", "XMinioStorageFull", "InsufficientStorage", "EntityTooLarge", "NoSpace"}
+_FULL = {"QuotaExceeded", "XMinioStorageFull", "InsufficientStorage"}
 _REGION = {"AuthorizationHeaderMalformed", "PermanentRedirect", "IllegalLocationConstraintException"}
 
 
