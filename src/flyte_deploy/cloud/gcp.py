@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from types import SimpleNamespace
 from typing import Any
 
 import google.auth
@@ -52,7 +53,7 @@ class Gcs:
 def gcs(cloud: CloudSettings, token_url: str = _STS, iam_url: str = _IAM) -> Gcs:
     """A client of Google Cloud Storage, made once; it may be used by all threads.
 
-    STORAGE_EMULATOR_HOST names another server, which is asked without credentials.
+    STORAGE_EMULATOR_HOST names another server, which is asked without credentials if none are named.
 
     Args:
         cloud: workload identity and service account.
@@ -62,6 +63,8 @@ def gcs(cloud: CloudSettings, token_url: str = _STS, iam_url: str = _IAM) -> Gcs
     Raises:
         DeployError: where there are no credentials, or they cannot be used.
     """
+    # The library asks for the bucket's project and place besides, on a thread of its own, for traces.
+    os.environ.setdefault("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA", "true")
     vouched: list[str] = []
     credentials, source = _credentials(cloud, vouched, token_url, iam_url)
     roots = trusted_roots(os.environ)
@@ -81,7 +84,8 @@ def gcs(cloud: CloudSettings, token_url: str = _STS, iam_url: str = _IAM) -> Gcs
 
 def refused(error: GoogleAuthError, gcs: Gcs, where: str) -> DeployError:
     """The error for credentials that Google does not take, or cannot be asked about."""
-    said = shown(re.sub(r"ya29\.[\w.-]+|eyJ[\w.-]+", "…", str(error.args[0] if error.args else error)), 300)
+    words = " ".join(str(each) for each in error.args) or str(error)
+    said = shown(re.sub(r"ya29\.[\w.-]+|eyJ[\w.-]+", "…", words), 300)
     what = (
         f"Google does not take the credentials ({type(error).__name__}: {said}); they came from {gcs.source}"
     )
@@ -101,11 +105,13 @@ def refused(error: GoogleAuthError, gcs: Gcs, where: str) -> DeployError:
 def _credentials(cloud: CloudSettings, vouched: list[str], token_url: str, iam_url: str) -> tuple[Any, str]:
     if cloud.gcp_workload_identity:
         return _federated(cloud, vouched, token_url, iam_url), "--gcp-workload-identity"
-    if os.environ.get("STORAGE_EMULATOR_HOST"):
-        return google.auth.credentials.AnonymousCredentials(), "nowhere: STORAGE_EMULATOR_HOST is set"
     named = os.environ.get("GOOGLE_APPLICATION_CREDENTIALS", "")
+    if os.environ.get("STORAGE_EMULATOR_HOST") and not named:
+        return google.auth.credentials.AnonymousCredentials(), "nowhere: STORAGE_EMULATOR_HOST is set"
     try:
-        credentials, _ = google.auth.default(scopes=(_SCOPE,))
+        credentials, _ = google.auth.default(
+            scopes=(_SCOPE,), request=_no_project(Request(_session(trusted_roots(os.environ))))
+        )
     except DefaultCredentialsError as error:
         what = "there are no credentials for Google Cloud Storage"
         if named:
@@ -117,6 +123,17 @@ def _credentials(cloud: CloudSettings, vouched: list[str], token_url: str, iam_u
             mend="In GitHub use --gcp-workload-identity, or run google-github-actions/auth before.",
         ) from error
     return credentials, SOURCES[0] if named else f"google-auth's chain ({type(credentials).__module__})"
+
+
+def _no_project(request: Request) -> Any:
+    """The same, but for one question: google-auth asks another service for the project, without need."""
+
+    def ask(url: str, *arguments: Any, **more: Any) -> Any:
+        if "cloudresourcemanager." in url:
+            return SimpleNamespace(status=403, headers={}, data=b"{}")
+        return request(url, *arguments, **more)
+
+    return ask
 
 
 def _federated(cloud: CloudSettings, vouched: list[str], token_url: str, iam_url: str) -> Any:

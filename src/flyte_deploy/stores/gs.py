@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import base64
 import io
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from itertools import chain
@@ -186,7 +187,8 @@ class GsStore:
             ) from error
         except _FAILURES as error:
             status = _status(error)
-            if status == 412 and doing == "write":
+            # 404 and 410 too: an upload is gone when it was completed and the answer was lost.
+            if status in (404, 410, 412) and doing == "write":
                 raise _Taken from error
             if isinstance(error, GoogleAuthError):
                 raise refused(error, self._gcs, where) from error
@@ -206,6 +208,8 @@ def _writer(blob: Any, calls: dict[str, Any]) -> Iterator[BlobWriter]:
         yield writer
         writer.close()
     except BaseException:
+        # The writer would complete the upload with what it has when it is forgotten.
+        writer._buffer.close()
         # The library's own way to end it deletes another address.
         started = writer._upload_and_transport
         if started and started[0].resumable_url:
@@ -242,15 +246,28 @@ def _status(error: Exception) -> int:
     return int(getattr(response, "status_code", 0) or 0)
 
 
+def _message(error: Exception) -> str:
+    if isinstance(error, InvalidResponse):
+        with suppress(ValueError, TypeError, KeyError):
+            return str(error.response.json()["error"]["message"])
+        return str(error.response.reason or "")
+    # Without the request's method and address, which the library begins with.
+    return re.sub(r"^[A-Z]+ \S+: ", "", str(getattr(error, "message", "") or error))
+
+
 def _answered(error: Exception, status: int, gcs: Gcs, where: str, doing: str) -> DeployError:
     cause = error.cause if isinstance(error, RetryError) and isinstance(error.cause, Exception) else error
-    message = shown(str(getattr(cause, "message", "") or cause))
+    message = shown(_message(cause))
     # An upload's address is a credential: who has it may go on with the upload.
     words = " ".join(without_query(word) if "://" in word else word for word in message.split())
-    if status == 0:
+    if status < 300:
         mend = "Look at STORAGE_EMULATOR_HOST, HTTPS_PROXY and NO_PROXY."
         what = f"Google Cloud Storage is out of reach ({type(cause).__name__}): {words}"
-        if isinstance(cause, requests.exceptions.SSLError):
+        if isinstance(cause, ValueError) or 200 <= status < 300:
+            what = (
+                "the server does not answer as Google Cloud Storage does: it may be a proxy or a login page"
+            )
+        elif isinstance(cause, requests.exceptions.SSLError):
             what = f"no trusted connection to Google Cloud Storage: {words}"
             mend = "Where TLS goes through an authority of your own, name its certificates in SSL_CERT_FILE."
         elif isinstance(cause, requests.exceptions.ProxyError):
