@@ -34,6 +34,8 @@ from flyte_deploy.verify import verify_bundle
 
 _NAMED = 20
 """How many tasks an error lists by name."""
+_GRACE = 6.0
+"""Seconds that an upload has to take back what it sent; GitHub gives a cancelled job ten."""
 
 
 def carry_out(settings: Settings, compared: Compared, plane: ControlPlane, clock: Clock) -> Deployment:
@@ -83,16 +85,18 @@ class Published:
 def _publish(compared: Compared, plane: ControlPlane, build: Build | None, clock: Clock) -> Published:
     """Bundle and captured files, and beside them the images.
 
-    Images are built in this thread, so that an interruption ends their builds.
+    Images are built in this thread, so that an interruption ends their builds. Where one fails, what is
+    being uploaded is taken back.
     """
     plan = compared.plan
+    stopped = threading.Event()
 
     def upload() -> tuple[str, dict[str, str]]:
         address, captured = plan.bundle_address, {}
         if plan.uploads:
             assert plan.bundle is not None
             with clock.step("publish", f"Uploading the bundle to {plan.bundle_store}"):
-                address = publish(plan.bundle, compared.store, clock)
+                address = publish(plan.bundle, compared.store, clock, stopped)
         if plan.captured:
             with clock.step("captured", f"Uploading {len(plan.captured)} files that defaults need"):
                 captured = _publish_captured(compared, plane, clock)
@@ -108,9 +112,15 @@ def _publish(compared: Compared, plane: ControlPlane, build: Build | None, clock
         except BaseException as error:  # raised where the result is asked for
             uploading.set_exception(error)
 
-    threading.Thread(target=run, name="publish", daemon=True).start()
-    with clock.step("images", f"Building {len(plan.to_build)} images with {build.builder.describe()}"):
-        images = build.run(clock.listen)
+    thread = threading.Thread(target=run, name="publish", daemon=True)
+    thread.start()
+    try:
+        with clock.step("images", f"Building {len(plan.to_build)} images with {build.builder.describe()}"):
+            images = build.run(clock.listen)
+    except BaseException:
+        stopped.set()
+        thread.join(_GRACE)
+        raise
     return Published(*uploading.result(), images)
 
 
@@ -124,11 +134,19 @@ def _verify(settings: Settings, compared: Compared, clock: Clock) -> None:
         verify_bundle(settings, plan, compared.identified.collected.answer.path, clock.listen)
 
 
-def publish(bundle: Bundle, store: Store, clock: Clock) -> str:
-    """Have a bundle packed and stored; returns its address."""
-    return store.publish(
-        bundle, lambda done, total: clock.listen(Progress("upload", bundle.archive_name, done, total))
-    )
+class _NotWanted(Exception):  # noqa: N818 - no error: something else failed
+    pass
+
+
+def publish(bundle: Bundle, store: Store, clock: Clock, stopped: threading.Event) -> str:
+    """Have a bundle packed and stored; returns its address. Ends soon after `stopped` is set."""
+
+    def progress(done: int, total: int) -> None:
+        if stopped.is_set():
+            raise _NotWanted
+        clock.listen(Progress("upload", bundle.archive_name, done, total))
+
+    return store.publish(bundle, progress)
 
 
 def _publish_captured(compared: Compared, plane: ControlPlane, clock: Clock) -> dict[str, str]:

@@ -249,11 +249,7 @@ def _google_token() -> str:
 
     credentials: Any
     credentials, _ = google.auth.default(scopes=["https://www.googleapis.com/auth/cloud-platform"])
-    credentials.refresh(
-        transport.Request(  # type: ignore[no-untyped-call]
-            connections("https://oauth2.googleapis.com")
-        )
-    )
+    credentials.refresh(transport.Request(connections("https://oauth2.googleapis.com")))
     return str(credentials.token)
 
 
