@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -101,3 +102,23 @@ def test_a_base_tag_that_moves_means_a_new_image_where_bases_are_pinned(
     assert layers(pinned[1])[0] == layers(f"{repository}/base@{first}")[0]
     assert layers(moved[1])[0] == layers(f"{repository}/base@{second}")[0]
     assert layers(pinned[1])[0] != layers(moved[1])[0]
+
+
+def test_a_password_that_is_in_the_environment_is_enough_to_build_and_push(
+    cli: Cli, write: Write, open_registry: Open, engine: Engine, ali: Credentials, tmp_path: Path
+) -> None:
+    address = open_registry(auth=htpasswd(tmp_path / "auth"))
+    root = project(write, f"{address}/team")
+    engine.client_config(tmp_path / "docker")
+    environment = {**engine.variables, "DOCKER_CONFIG": str(tmp_path / "docker"), "THE_PASSWORD": PASSWORD}
+    login = ("--registry-auth", f"{address}={USER}:THE_PASSWORD")
+    result = cli.to_server("deploy", root, "flow.py", "env", *login, **environment)
+    assert result.status == 0, result.err
+    (image,) = result.json["images"]
+    assert Registries(ali).digests([image["reference"]]) == {image["reference"]: image["digest"]}
+    assert PASSWORD not in result.out + result.err
+    encoded = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
+    for path in (tmp_path / "docker").rglob("*"):
+        text = path.read_text(errors="replace") if path.is_file() else ""
+        assert PASSWORD not in text
+        assert encoded not in text
