@@ -6,6 +6,7 @@ import base64
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
@@ -67,7 +68,7 @@ def test_a_registry_with_an_authority_of_its_own_and_a_password(
 def test_a_base_tag_that_moves_means_a_new_image_where_bases_are_pinned(
     cli: Cli, write: Write, engine: Engine, tmp_path: Path
 ) -> None:
-    repository = f"{engine.registry}/{tmp_path.name}".replace("_", "-").lower()
+    repository = f"{engine.registry}/{uuid4().hex}"
     base = f"{repository}/base:1"
 
     def move(content: str) -> str:
