@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
@@ -75,7 +76,7 @@ def test_a_base_that_no_registry_has_cannot_be_pinned(nobody: Registries, engine
 def test_a_pinned_build_stays_where_it_was_when_the_tag_moves(
     nobody: Registries, engine: Engine, tmp_path: Path
 ) -> None:
-    repository = f"pin/{tmp_path.name}".replace("_", "-").lower()
+    repository = f"pin/{uuid4().hex}"
     base, name = f"{engine.registry}/{repository}:base", f"{engine.registry}/{repository}:built"
 
     def build(folder: Path, dockerfile: str, tag: str, *more: str) -> None:

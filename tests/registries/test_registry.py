@@ -6,6 +6,7 @@ import base64
 import json
 from hashlib import sha256
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
@@ -31,10 +32,8 @@ from tests.registries.servers import (
 BASIC = {"Authorization": "Basic " + base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()}
 
 
-def test_digests_are_those_that_the_registry_serves(
-    engine: Engine, nobody: Registries, tmp_path: Path
-) -> None:
-    name = f"{engine.registry}/asked/{tmp_path.name}".lower().replace("_", "-")
+def test_digests_are_those_that_the_registry_serves(engine: Engine, nobody: Registries) -> None:
+    name = f"{engine.registry}/asked/{uuid4().hex}"
     repository = name.split("/", 1)[1]
     digests = {f"{name}:{tag}": push(engine.registry, repository, tag) for tag in ("a", "b")}
     by_digest = f"{name}@{digests[f'{name}:a']}"
@@ -48,7 +47,7 @@ def test_a_built_index_has_its_own_digest_and_the_platforms_without_attestations
     engine: Engine, nobody: Registries, tmp_path: Path
 ) -> None:
     (tmp_path / "Dockerfile").write_text("FROM scratch\nCOPY Dockerfile /\n")
-    name = f"{engine.registry}/platforms:{tmp_path.name}".replace("_", "-")
+    name = f"{engine.registry}/platforms:{uuid4().hex}"
     metadata = tmp_path / "metadata.json"
     engine.docker(
         *("buildx", "build", "--platform", "linux/amd64,linux/arm64,linux/arm/v7"),

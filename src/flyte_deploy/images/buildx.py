@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from flyte_deploy.errors import DeployError
-from flyte_deploy.images.pin import pinned_context
+from flyte_deploy.images.pin import base_images, pinned_context
 from flyte_deploy.images.recipe import SecretMount, Wanted
+from flyte_deploy.images.reference import Reference
 from flyte_deploy.images.render import IMAGE_ARGUMENT
 
 
@@ -73,6 +75,25 @@ def platforms(names: Sequence[str]) -> list[str]:
 def arguments(values: Mapping[str, str]) -> list[str]:
     """Build arguments."""
     return [part for name, value in values.items() for part in ("--build-arg", f"{name}={value}")]
+
+
+def registries(image: Wanted, choices: Choices) -> tuple[str, ...]:
+    """The hosts of registries that a build reads from or writes to, as far as command and Dockerfile say."""
+    caches = [
+        value
+        for cache in (*choices.cache_from, *choices.cache_to)
+        for name, _, value in (part.partition("=") for part in cache.split(","))
+        if name == "ref"
+    ]
+    contexts = [entry.partition("docker-image://")[2] for entry in choices.build_contexts]
+    replaced = [entry.partition("=")[0] for entry in choices.build_contexts]
+    bases = base_images(image.recipe.dockerfile, image.recipe.build_args, replaced).addresses
+    hosts: dict[str, None] = {}
+    for address in filter(None, (image.reference, *bases, *contexts, *caches)):
+        # What is no address is for docker to say.
+        with suppress(DeployError):
+            hosts[Reference.parse(address).host] = None
+    return tuple(hosts)
 
 
 def repeated(flag: str, values: Iterable[str]) -> list[str]:

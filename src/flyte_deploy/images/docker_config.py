@@ -32,7 +32,7 @@ def docker_config(environ: Mapping[str, str]) -> Source:
 
     def login(host: str) -> Login | None:
         if not read:
-            read.extend((_variable(environ), _file(environ)))
+            read.extend((auth_variable(environ), _file(environ)))
         variable, file = read
         return (
             _of_auths(variable, host, "environment DOCKER_AUTH_CONFIG")
@@ -49,7 +49,12 @@ def config_path(environ: Mapping[str, str]) -> Path:
     return (Path(folder) if folder else Path(environ.get("HOME") or Path.home()) / ".docker") / "config.json"
 
 
-def _variable(environ: Mapping[str, str]) -> dict[str, Any]:
+def auth_variable(environ: Mapping[str, str]) -> dict[str, Any]:
+    """What DOCKER_AUTH_CONFIG holds, empty where it is not set.
+
+    Raises:
+        DeployError: for what is no JSON.
+    """
     text = environ.get("DOCKER_AUTH_CONFIG", "")
     return _object(text, "environment DOCKER_AUTH_CONFIG") if text.strip() else {}
 

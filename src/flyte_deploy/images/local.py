@@ -17,6 +17,7 @@ from pathlib import Path
 
 from flyte_deploy.errors import DeployError
 from flyte_deploy.images import buildx
+from flyte_deploy.images.docker_config import auth_variable
 from flyte_deploy.images.recipe import Built, Listen, Recipe, Registries, Wanted
 from flyte_deploy.model import Progress
 from flyte_deploy.settings import Settings
@@ -139,7 +140,7 @@ class LocalBuilder:
                 raise BuildStopped
             process = subprocess.Popen(
                 ["docker", *arguments],
-                env=self._environment(image.recipe),
+                env=self._environment(image),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
@@ -226,13 +227,20 @@ class LocalBuilder:
         except subprocess.TimeoutExpired:
             raise _no_engine(f"docker {' '.join(arguments)} does not answer within 20 s") from None
 
-    def _environment(self, recipe: Recipe | None) -> dict[str, str]:
+    def _environment(self, image: Wanted | None) -> dict[str, str]:
         kept = {
             name: value
             for name, value in self.environ.items()
             if name in _KEPT or name.upper().startswith(_KEPT_PREFIXES)
         }
-        for secret in recipe.secrets if recipe else ():
+        if image is None:
+            return kept
+        auths = self.registries.docker_auth(buildx.registries(image, self.choices)).get("auths")
+        if auths:
+            # In this process's environment alone: on no command line, in no file.
+            given = auth_variable(kept).get("auths") or {}
+            kept["DOCKER_AUTH_CONFIG"] = json.dumps({"auths": {**given, **auths}})
+        for secret in image.recipe.secrets:
             kind, _, name = (self.choices.secrets or {}).get(secret.name, "").partition("=")
             if kind == "env":
                 kept[name] = self.environ[name]

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from flyte_deploy.model import Progress
 
@@ -116,6 +116,12 @@ class Registries(Protocol):
 
         Raises:
             DeployError: for a registry that cannot be asked.
+        """
+
+    def docker_auth(self, hosts: Iterable[str]) -> Mapping[str, Any]:
+        """The logins of some registries, as one docker process reads them from DOCKER_AUTH_CONFIG.
+
+        They are secrets. Empty where there is none.
         """
 
 

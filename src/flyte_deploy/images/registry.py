@@ -17,7 +17,7 @@ from typing import Any
 
 from flyte_deploy.errors import DeployError
 from flyte_deploy.http import without_query
-from flyte_deploy.images.auth import Credentials
+from flyte_deploy.images.auth import Credentials, docker_auth
 from flyte_deploy.images.reference import Reference
 from flyte_deploy.images.tokens import Authorizer, Challenge
 from flyte_deploy.images.transport import AT_ONCE, Answer, NoTlsError, Transport
@@ -70,6 +70,10 @@ class Registries:
         """
         wanted = {text: Reference.parse(text) for text in references}
         return dict(zip(wanted, self._each(self._digest, wanted.values()), strict=True))
+
+    def docker_auth(self, hosts: Iterable[str]) -> dict[str, Any]:
+        """The logins of some registries, as `flyte_deploy.images.auth.docker_auth` has them."""
+        return docker_auth(hosts, self._credentials)
 
     def platforms(self, reference: str) -> tuple[str, ...]:
         """The platforms that an image is there for, such as ``linux/amd64``, ``linux/arm/v7``.
