@@ -70,7 +70,7 @@ IMAGES = {
     """,
     "script": """
         flyte.Image.from_uv_script(
-            "job.py", name=NAME, registry=REGISTRY, python_version=(3, 11), platform=PLATFORM
+            "same_image_job.py", name=NAME, registry=REGISTRY, python_version=(3, 11), platform=PLATFORM
         ).with_apt_packages("tree")
     """,
     "projects": f"""
@@ -100,7 +100,8 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "src/a.py": "1",
             "src/sub/b.py": "2",
             "notes.txt": "notes",
-            "job.py": SCRIPT,
+            # The SDK remembers scripts by their relative paths: another test must not use the name.
+            "same_image_job.py": SCRIPT,
             "ignored": "**/*.md\n",
             "uv/pyproject.toml": PROJECT,
             "uv/app/__init__.py": "",
