@@ -339,7 +339,7 @@ def test_sources(rendered: Rendered, checkout: Path) -> None:
     }
     lines = runs(recipe)
     assert 'COPY --chown=flyte:flyte ["1", "/app dir"]' in lines
-    assert 'COPY --chown=flyte:flyte ["2/odd name\\\\*.txt", "x.txt"]' in lines
+    assert "COPY --chown=flyte:flyte 2/* x.txt" in lines
     assert "COPY --chown=flyte:flyte 3/big.bin ." in lines
     # A base that is not known to have the user gets none named: it would end the build.
     other = Image.from_base("python:3.11").clone(name="x", extendable=True).with_source_folder(Path("src"))

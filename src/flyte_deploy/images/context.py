@@ -124,14 +124,16 @@ class Context:
         return '"' + re.sub(r'(["\\`])', r"\\\1", plain) + '"'
 
     def copy(self, source: str, destination: str, *, owner: str) -> str:
-        """A ``COPY`` of something in the context."""
+        """A ``COPY`` of a folder of the context, or of the one file in such a folder."""
         target = self.line(destination, "destination") or "."
         flag = f"--chown={owner} " if owner else ""
-        if _PLAIN_PATH.fullmatch(source) and _PLAIN_PATH.fullmatch(target):
+        folder, slash, name = source.partition("/")
+        if slash and not _PLAIN_PATH.fullmatch(name):
+            # Sources are patterns, and BuildKit finds none with quoted characters in it.
+            source = f"{folder}/*"
+        if _PLAIN_PATH.fullmatch(target):
             return f"COPY {flag}{source} {target}"
-        # The source is a pattern, the destination is not.
-        pattern = re.sub(r"([\\*?\[\]$])", r"\\\1", source)
-        return f"COPY {flag}{json.dumps([pattern, target], ensure_ascii=False)}"
+        return f"COPY {flag}{json.dumps([source, target], ensure_ascii=False)}"
 
 
 def run(mounts: Iterable[str], command: str) -> str:
