@@ -178,8 +178,8 @@ def check_builder(name: str) -> None:
     raise DeployError(
         why.get(name, f"the image builder '{name}' is not supported: builders that are plugins are not"),
         where="--image-builder",
-        mend="Build with --image-builder local, which needs a Docker engine with buildx, or give the addresses"
-        " of built images: --image NAME=URI.",
+        mend="Build with --image-builder local, which needs a Docker engine with buildx, or give addresses of"
+        " built images: --image NAME=URI.",
         usage=True,
     )
 
