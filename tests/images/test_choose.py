@@ -90,3 +90,15 @@ def test_platforms_that_are_asked_for(checkout: Path) -> None:
     (asked,) = choose(checkout, {"a": image}, platforms=("linux/amd64",)).wanted
     assert (asked.recipe.platforms, asked.recipe.strict_platforms) == (("linux/amd64",), True)
     assert asked.tag != said.tag
+
+
+@pytest.mark.parametrize(
+    ("builder", "said"),
+    [("remote", "not supported yet"), ("local-podman", "local-podman is not"), ("mine", "'mine' is not")],
+)
+def test_builders_that_there_are_not(checkout: Path, builder: str, said: str) -> None:
+    # Said before anything of a registry, which the backend's builder would not need.
+    with pytest.raises(DeployError, match=said) as caught:
+        choose(checkout, {"a": debian().with_pip_packages("six")}, registry="", builder=builder)
+    assert caught.value.exit_status == 2
+    assert choose(checkout, {"a": Image.from_base("r.example/a:1")}, builder=builder).wanted == ()

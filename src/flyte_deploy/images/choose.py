@@ -57,6 +57,7 @@ class Workshop:
         pin: gives recipes that stay on the digests of their base images, None where tags decide.
         sdk: the version of the project's SDK.
         endpoint: the control plane's, as written: the devbox has a registry of its own.
+        builder: who builds.
     """
 
     checkout: Path
@@ -66,6 +67,7 @@ class Workshop:
     pin: Callable[[Sequence[Recipe]], Sequence[Recipe]] | None = None
     sdk: str = ""
     endpoint: str = ""
+    builder: str = "local"
 
 
 def choose_images(
@@ -161,6 +163,27 @@ def _no_address(environment: Environment) -> DeployError:
     )
 
 
+def check_builder(name: str) -> None:
+    """Refuse builders that there are not.
+
+    Raises:
+        DeployError: for any but the local one.
+    """
+    if name == "local":
+        return
+    why = {
+        "remote": "the backend's image builder is not supported yet",
+        "local-podman": "images are built with BuildKit: the image builder local-podman is not supported",
+    }
+    raise DeployError(
+        why.get(name, f"the image builder '{name}' is not supported: builders that are plugins are not"),
+        where="--image-builder",
+        mend="Build with --image-builder local, which needs a Docker engine with buildx, or give addresses of"
+        " built images: --image NAME=URI.",
+        usage=True,
+    )
+
+
 def _wanted(environment: Environment, recipes: _Recipes, workshop: Workshop) -> Wanted:
     image, where = environment.image, str(environment.location or "")
     if image.source is None:
@@ -171,6 +194,7 @@ def _wanted(environment: Environment, recipes: _Recipes, workshop: Workshop) -> 
             usage=True,
         )
     source = image.source
+    check_builder(workshop.builder)
     said = source.registry if source.registry.rstrip("/") != _PUBLIC else ""
     devbox = _DEVBOX if "localhost" in workshop.endpoint else ""
     registry = (said or workshop.registry or devbox).removeprefix("https://").strip("/")

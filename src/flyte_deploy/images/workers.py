@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from flyte_deploy.errors import DeployError
+from flyte_deploy.images.choose import check_builder
 from flyte_deploy.images.recipe import Builder, Listen, Recipe, Registries, Wanted
 from flyte_deploy.model import Plan, PlannedImage
 from flyte_deploy.settings import Settings
@@ -82,15 +82,7 @@ def open_builder(settings: Settings, registries: Registries) -> Builder:
     Raises:
         DeployError: for one that there is not.
     """
-    name = settings.image_builder
-    if name != "local":
-        known = "remote" if name == "remote" else f"'{name}'"
-        raise DeployError(
-            f"the image builder {known} is not supported" + (" yet" if name == "remote" else ""),
-            where=settings.origins.get("image_builder"),
-            mend="Build with --image-builder local, which needs a Docker engine with buildx.",
-            usage=True,
-        )
+    check_builder(settings.image_builder)
     from flyte_deploy.images.local import local_builder
 
     return local_builder(settings, registries)

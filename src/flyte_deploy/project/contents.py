@@ -73,6 +73,7 @@ def workshop(settings: Settings, collected: Collected) -> Workshop:
         pin=pin,
         sdk=collected.answer.sdk,
         endpoint=settings.endpoint,
+        builder=settings.image_builder,
     )
 
 
