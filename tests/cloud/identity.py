@@ -48,6 +48,8 @@ class Identity:
     """Seconds that what is exchanged for a token is good for."""
     skew: int = 0
     """Seconds that the clock of AWS and Google is ahead of GitHub's."""
+    keys: tuple[str, str] | None = None
+    """Access key and secret that sessions of AWS get, where a server of S3 has to know them."""
     faults: list[int] = field(default_factory=list)
     """Statuses that the next requests are answered with."""
     requests: list[tuple[str, str, dict[str, str]]] = field(default_factory=list)
@@ -139,9 +141,13 @@ class Identity:
         number = next(self.numbers)
         end = dt.datetime.now(dt.timezone.utc) + dt.timedelta(seconds=self.lifetime)
         secret, token = f"secret-of-session-{number}", f"token-of-session-{number}"
-        self.issued += [secret, token]
+        access = f"ASIA{number:016}"
+        if self.keys:
+            # That server refuses session tokens.
+            (access, secret), token = self.keys, ""
+        self.issued += [secret, token] if token else [secret]
         credentials = (
-            f"<AccessKeyId>ASIA{number:016}</AccessKeyId><SecretAccessKey>{secret}</SecretAccessKey>"
+            f"<AccessKeyId>{access}</AccessKeyId><SecretAccessKey>{secret}</SecretAccessKey>"
             f"<SessionToken>{token}</SessionToken><Expiration>{end:%Y-%m-%dT%H:%M:%SZ}</Expiration>"
         )
         arn = f"{ROLE.replace(':iam:', ':sts:').replace(':role/', ':assumed-role/')}/{session}"
