@@ -17,11 +17,13 @@ from flyte_deploy.images.render import IMAGE_ARGUMENT
 
 @dataclass(frozen=True)
 class Where:
-    """The files of one build: the Dockerfile, the folder that is the context, and where its outcome goes."""
+    """The files of one build: the Dockerfile, the folder that is the context, where its outcome goes, and the
+    certificate authorities to trust with apt's configuration of them, None for the base image's own."""
 
     dockerfile: Path
     context: Path
     metadata: Path
+    authorities: tuple[Path, Path] | None = None
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,11 @@ class Choices:
     cache_to: tuple[str, ...] = ()
     build_contexts: tuple[str, ...] = ()
     secrets: Mapping[str, str] | None = None
+    provenance: str = ""
+    sbom: str = ""
+    compression: str = ""
+    more: tuple[str, ...] = ()
+    """Further arguments, from ``FLYTE_DOCKER_BUILD_EXTRA_ARGS``."""
 
 
 def build(image: Wanted, where: Where, choices: Choices) -> list[str]:
@@ -52,14 +59,70 @@ def build(image: Wanted, where: Where, choices: Choices) -> list[str]:
         *repeated("--build-context", choices.build_contexts),
         *repeated("--build-context", (pinned_context(*pair) for pair in image.recipe.pinned.items())),
         *repeated("--cache-from", choices.cache_from),
-        *repeated("--cache-to", choices.cache_to),
+        *repeated("--cache-to", (forgiving(cache) for cache in choices.cache_to)),
+        *valued("--provenance", choices.provenance),
+        *valued("--sbom", choices.sbom),
+        *authorities(where.authorities),
         "--metadata-file",
         str(where.metadata),
         "--progress",
         "plain",
-        "--push",
+        *pushed(choices.compression),
+        *choices.more,
         str(where.context),
     ]
+
+
+def pushed(compression: str) -> list[str]:
+    """Where the outcome goes: to the registry, in the compression asked for."""
+    if not compression:
+        return ["--push"]
+    forced = ",force-compression=true" if compression != "gzip" else ""
+    return ["--output", f"type=image,push=true,compression={compression}{forced}"]
+
+
+def valued(flag: str, value: str) -> list[str]:
+    """A flag with its value, where there is one."""
+    return [f"{flag}={value}"] if value else []
+
+
+def forgiving(cache: str) -> str:
+    """A cache to write whose failure is a warning, where buildx knows such a thing."""
+    kind = next((part[5:] for part in cache.split(",") if part.startswith("type=")), "registry")
+    known = kind in ("registry", "local", "gha", "s3", "azblob") and "ignore-error=" not in cache
+    # A reference alone is short for a registry.
+    return f"{cache if '=' in cache else f'type=registry,ref={cache}'}{',ignore-error=true' if known else ''}"
+
+
+CA_SECRET, APT_SECRET = "flyte-deploy-ca", "flyte-deploy-apt-ca"
+_CA_FILE = "/run/flyte-deploy/ca.pem"
+_CA_VARIABLES = ("SSL_CERT_FILE", "PIP_CERT", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+
+
+def authorities(files: tuple[Path, Path] | None) -> list[str]:
+    """The secrets that bring certificate authorities, and apt's configuration of them, into a build."""
+    if files is None:
+        return []
+    pairs = zip((CA_SECRET, APT_SECRET), files, strict=True)
+    return [part for name, file in pairs for part in ("--secret", f"id={name},src={file}")]
+
+
+def with_authorities(dockerfile: str) -> str:
+    """A Dockerfile of ours whose commands trust the authorities that are mounted.
+
+    They are there while a command runs and nowhere else: files are mounted as secrets, and the variables that
+    name them are build arguments, which an image does not keep.
+    """
+    mounts = (
+        f"--mount=type=secret,id={CA_SECRET},target={_CA_FILE} "
+        f"--mount=type=secret,id={APT_SECRET},target=/etc/apt/apt.conf.d/99flyte-deploy-ca"
+    )
+    lines = []
+    for line in dockerfile.split("\n"):
+        lines.append(f"RUN {mounts} {line[4:]}" if line.startswith("RUN ") else line)
+        if line.startswith("FROM "):
+            lines += [f"ARG {name}={_CA_FILE}" for name in _CA_VARIABLES]
+    return "\n".join(lines)
 
 
 def builder(name: str) -> list[str]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -12,21 +14,33 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from flyte_deploy.errors import DeployError
+from flyte_deploy.http import trusted_roots
 from flyte_deploy.images import buildx
 from flyte_deploy.images.docker_config import auth_variable
+from flyte_deploy.images.places import Asked, Place, Places, caches, is_lost, no_engine, spread
 from flyte_deploy.images.recipe import Built, Listen, Recipe, Registries, Wanted
 from flyte_deploy.model import Progress
 from flyte_deploy.settings import Settings
+from flyte_deploy.tls import trusting
 
 _GRACE = 5.0
 """Seconds that a build may take to end after it was told to."""
 
 _KEPT = ("PATH", "HOME", "LANG", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_DIR", "XDG_CONFIG_HOME")
 _KEPT_PREFIXES = ("DOCKER_", "BUILDX_", "BUILDKIT_", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
+
+
+class _Lost(Exception):  # noqa: N818 - another builder may do it
+    """The builder went away while it built; `error` says what was seen of it."""
+
+    def __init__(self, error: DeployError) -> None:
+        super().__init__(str(error))
+        self.error = error
 
 
 class BuildStopped(Exception):  # noqa: N818 - not a failure
@@ -42,54 +56,74 @@ class LocalBuilder:
         concurrency: how many at a time.
         registries: asked once more before an image is built.
         environ: this process's environment; docker gets what it needs of it, and the secrets that are named.
+        docker: the command that docker is called by.
+        builder, endpoint, pool, tls: where builds may go, see `Places`.
+        authorities: certificate authorities that builds trust, PEM; empty for those of the base images.
     """
 
     choices: buildx.Choices
     concurrency: int
     registries: Registries
     environ: Mapping[str, str]
+    docker: tuple[str, ...] = ("docker",)
+    builder: str = ""
+    endpoint: str = ""
+    pool: tuple[str, ...] = ()
+    tls: Path | None = None
+    authorities: str = ""
     _running: set[subprocess.Popen[str]] = field(default_factory=set)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _stopped: bool = False
-    _platforms: tuple[str, ...] = ()
+    _places: tuple[Place, ...] = ()
+    _problems: tuple[str, ...] = ()
+    _resources: ExitStack = field(default_factory=ExitStack)
+    _config: str = ""
 
     def describe(self) -> str:
         """The builder, in words."""
-        return f"buildx builder '{self.choices.builder}'" if self.choices.builder else "docker buildx"
+        if self.pool:
+            return f"{len(self._places) or len(self.pool)} BuildKit daemons"
+        if self.endpoint:
+            return self.endpoint
+        return f"buildx builder '{self.builder}'" if self.builder else "docker buildx"
 
     def check(self, images: Sequence[Wanted]) -> None:
-        """Find the engine, buildx and the builder, and what it builds for."""
+        """Find the engine, buildx and the builders, and what they build for."""
         self._check_secrets(images)
-        if shutil.which("docker", path=self.environ.get("PATH")) is None:
-            raise _no_engine("there is no docker command")
-        inspected = self._ask("buildx", "inspect", *([self.choices.builder] if self.choices.builder else []))
-        if inspected.returncode != 0:
-            raise self._why(inspected.stderr)
-        lines = [line.partition(":") for line in inspected.stdout.splitlines()]
-        values = {name.strip(): value.strip() for name, _, value in lines}
-        errors = values.get("Error", "")
-        if errors:
-            raise self._why(errors)
-        self._platforms = tuple(
-            name.strip().rstrip("*") for name in values.get("Platforms", "").split(",") if name.strip()
-        )
-        for image in images:
-            self._platforms_of(image, lambda _: None)
+        if shutil.which(self.docker[0], path=self.environ.get("PATH")) is None:
+            raise no_engine("there is no docker command")
+        places = Places(self._ask, self.builder, self.endpoint, self.pool, self.tls)
+        if places.makes:
+            # What is made known to buildx for this run is gone with this folder, however the run ends.
+            name = self._resources.enter_context(tempfile.TemporaryDirectory(prefix="flyte-deploy-buildx-"))
+            self._config = name
+        try:
+            self._places = places.find()
+            for image in images:
+                self._platforms_of(image, self._places[0])
+        except BaseException:
+            self._resources.close()
+            raise
+        self._problems = tuple(places.problems)
 
     def build(self, images: Sequence[Wanted], listen: Listen) -> tuple[Built, ...]:
         """Build and push."""
         failures: list[DeployError] = []
         done: dict[str, Built] = {}
+        for problem in self._problems:
+            listen(Progress("warning", f"a BuildKit daemon does not take part: {problem}"))
+        self._say_what_is_left_out(images, listen)
+        turns = spread(images, self._places)
 
         def one(image: Wanted) -> None:
             try:
-                done[image.reference] = self._build(image, listen)
+                done[image.reference] = self._build(image, turns[image.reference], listen)
             except DeployError as error:
                 failures.append(error)
             except BuildStopped:
                 pass
 
-        with ThreadPoolExecutor(self.concurrency, thread_name_prefix="build") as executor:
+        with self._resources, ThreadPoolExecutor(self.concurrency, thread_name_prefix="build") as executor:
             try:
                 for future in [executor.submit(one, image) for image in images]:
                     future.result()
@@ -100,7 +134,7 @@ class LocalBuilder:
             raise _together(failures, list(done.values()))
         return tuple(done[image.reference] for image in images)
 
-    def _build(self, image: Wanted, listen: Listen) -> Built:
+    def _build(self, image: Wanted, turns: Sequence[Place], listen: Listen) -> Built:
         if self._stopped:
             raise BuildStopped
         # Somebody else may have built the same meanwhile.
@@ -109,20 +143,24 @@ class LocalBuilder:
             listen(Progress("image", f"{image.reference} is there by now"))
             return Built(image, there)
         started = time.monotonic()
-        listen(Progress("image", f"building {image.reference} for {', '.join(image.environments)}"))
+        at = f" at {turns[0].address}" if len(self._places) > 1 else ""
+        listen(Progress("image", f"building {image.reference} for {', '.join(image.environments)}{at}"))
         with tempfile.TemporaryDirectory(prefix="flyte-deploy-build-") as name:
-            folder = Path(name)
-            where = _lay_out(image.recipe, folder)
-            choices = buildx.Choices(
-                builder=self.choices.builder,
-                platforms=self._platforms_of(image, listen),
-                cache_from=self.choices.cache_from,
-                cache_to=self.choices.cache_to,
-                build_contexts=self.choices.build_contexts,
-                secrets=self.choices.secrets,
-            )
-            lines = self._run(buildx.build(image, where, choices), image)
+            where = _lay_out(image.recipe, Path(name), self.authorities)
+            try:
+                lines = self._run(buildx.build(image, where, self._choices(image, turns[0])), image)
+            except _Lost as lost:
+                if len(turns) < 2:
+                    raise lost.error from None
+                warning = f"{turns[0].address} went away: {image.reference} is built at {turns[1].address}"
+                listen(Progress("warning", warning))
+                try:
+                    lines = self._run(buildx.build(image, where, self._choices(image, turns[1])), image)
+                except _Lost as again:
+                    raise again.error from None
             for line in lines:
+                if "cache" in line and (" WARN" in line or "warning:" in line.lower() or "error" in line):
+                    listen(Progress("warning", f"{image.reference}: {line}"))
                 listen(Progress("build", line, data={"image": image.reference}))
             try:
                 digest = json.loads(where.metadata.read_bytes())["containerimage.digest"]
@@ -132,6 +170,38 @@ class LocalBuilder:
         listen(Progress("image", f"built {image.reference} in {seconds:.1f} s"))
         return Built(image, digest, seconds)
 
+    def _choices(self, image: Wanted, place: Place) -> buildx.Choices:
+        scope = "-".join(image.environments)[:60]
+        read, write = caches(self.environ, scope)
+        return dataclasses.replace(
+            self.choices,
+            builder=place.name,
+            platforms=self._platforms_of(image, place),
+            cache_from=self.choices.cache_from or read,
+            cache_to=() if self._exports_none(place) else self.choices.cache_to or write,
+        )
+
+    def _exports_none(self, place: Place) -> bool:
+        """Whether a builder cannot write caches: Docker's own, where it keeps images in its old way."""
+        if place.driver != "docker":
+            return False
+        asked = self._ask(["info", "--format", "{{json .DriverStatus}}"], 20.0)
+        return "io.containerd.snapshotter" not in asked.out
+
+    def _say_what_is_left_out(self, images: Sequence[Wanted], listen: Listen) -> None:
+        """One warning for all images, not one for each."""
+        place = self._places[0]
+        left: dict[str, None] = {}
+        for image in images:
+            able = self._platforms_of(image, place)
+            left.update(dict.fromkeys(name for name in image.recipe.platforms if name not in able))
+        if left:
+            names = ", ".join(left)
+            listen(Progress("warning", f"nothing is built for {names}: {self.describe()} cannot"))
+        if (self.choices.cache_to or caches(self.environ, "x")[1]) and self._exports_none(place):
+            text = "this builder cannot write a cache of layers: name another with --buildx-builder"
+            listen(Progress("warning", text))
+
     def _run(self, arguments: list[str], image: Wanted) -> list[str]:
         """Run one build to its end, and return its log."""
         lines: list[str] = []
@@ -139,7 +209,7 @@ class LocalBuilder:
             if self._stopped:
                 raise BuildStopped
             process = subprocess.Popen(
-                ["docker", *arguments],
+                [*self.docker, *arguments],
                 env=self._environment(image),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
@@ -159,13 +229,16 @@ class LocalBuilder:
                 self._running.discard(process)
         if self._stopped:
             raise BuildStopped
-        if status != 0:
-            what, details = buildx.failure(lines)
-            raise DeployError(
-                f"image {image.reference} of {', '.join(image.environments)} cannot be built: {what}",
-                details=details,
-            )
-        return lines
+        if status == 0:
+            return lines
+        what, details = buildx.failure(lines)
+        error = DeployError(
+            f"image {image.reference} of {', '.join(image.environments)} cannot be built: {what}",
+            details=details,
+        )
+        if is_lost(lines):
+            raise _Lost(error)
+        raise error
 
     def _stop(self) -> None:
         """End all builds that run."""
@@ -180,26 +253,21 @@ class LocalBuilder:
             while any(process.poll() is None for process in running) and time.monotonic() < limit:
                 time.sleep(0.05)
 
-    def _platforms_of(self, image: Wanted, listen: Listen) -> tuple[str, ...]:
+    def _platforms_of(self, image: Wanted, place: Place) -> tuple[str, ...]:
         wanted = image.recipe.platforms
-        if not wanted or not self._platforms:
+        if not wanted or not place.platforms:
             return wanted
-        able = tuple(name for name in wanted if name in self._platforms)
+        able = tuple(name for name in wanted if name in place.platforms)
         if able == wanted:
             return wanted
-        missing = [name for name in wanted if name not in able]
         if image.recipe.strict_platforms or not able:
+            missing = ", ".join(name for name in wanted if name not in able)
             raise DeployError(
-                f"image {image.reference} is for {', '.join(missing)}, which {self.describe()} cannot build",
-                mend=f"It builds for {', '.join(self._platforms)}. Name another one with --buildx-builder,"
+                f"image {image.reference} is for {missing}, which {self.describe()} cannot build",
+                mend=f"It builds for {', '.join(place.platforms)}. Name another one with --buildx-builder,"
                 " or other platforms with --platform.",
                 usage=True,
             )
-        listen(
-            Progress(
-                "warning", f"{image.reference} is built for {', '.join(able)} only, not {', '.join(missing)}"
-            )
-        )
         return able
 
     def _check_secrets(self, images: Sequence[Wanted]) -> None:
@@ -214,18 +282,19 @@ class LocalBuilder:
                         usage=True,
                     )
 
-    def _ask(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+    def _ask(self, arguments: Sequence[str], seconds: float) -> Asked:
         try:
-            return subprocess.run(
-                ["docker", *arguments],
+            ran = subprocess.run(
+                [*self.docker, *arguments],
                 env=self._environment(None),
                 capture_output=True,
                 text=True,
-                timeout=20,
+                timeout=seconds,
                 check=False,
             )
         except subprocess.TimeoutExpired:
-            raise _no_engine(f"docker {' '.join(arguments)} does not answer within 20 s") from None
+            return Asked(None, "", "")
+        return Asked(ran.returncode, ran.stdout, ran.stderr)
 
     def _environment(self, image: Wanted | None) -> dict[str, str]:
         kept = {
@@ -233,8 +302,13 @@ class LocalBuilder:
             for name, value in self.environ.items()
             if name in _KEPT or name.upper().startswith(_KEPT_PREFIXES)
         }
+        if self._config:
+            kept["BUILDX_CONFIG"] = self._config
         if image is None:
             return kept
+        if caches(self.environ, "x")[0]:
+            # buildx finds the token of GitHub's cache by itself.
+            kept["ACTIONS_RUNTIME_TOKEN"] = self.environ["ACTIONS_RUNTIME_TOKEN"]
         auths = self.registries.docker_auth(buildx.registries(image, self.choices)).get("auths")
         if auths:
             # In this process's environment alone: on no command line, in no file.
@@ -246,21 +320,6 @@ class LocalBuilder:
                 kept[name] = self.environ[name]
         return kept
 
-    def _why(self, said: str) -> DeployError:
-        text = " ".join(said.split())
-        if "is not a docker command" in text or "unknown command" in text:
-            return _no_engine("docker has no buildx plugin")
-        if "permission denied" in text.lower():
-            return _no_engine(f"the engine's socket may not be used: {text}")
-        if "no builder" in text:
-            return DeployError(
-                f"there is no buildx builder '{self.choices.builder}'",
-                where="--buildx-builder",
-                mend="docker buildx ls lists those that there are.",
-                usage=True,
-            )
-        return _no_engine(text or "docker buildx inspect failed")
-
 
 def local_builder(settings: Settings, registries: Registries) -> LocalBuilder:
     """The local builder, as the settings have it.
@@ -268,17 +327,48 @@ def local_builder(settings: Settings, registries: Registries) -> LocalBuilder:
     Raises:
         DeployError: for a build secret that is not there.
     """
+    # It is slow to import, and needed only here, where something is to be built.
+    from python_on_whales import ClientNotFoundError, DockerClient
+
     choices = buildx.Choices(
-        builder=settings.buildx_builder,
         cache_from=settings.cache_from,
         cache_to=settings.cache_to,
         build_contexts=settings.build_contexts,
         secrets=buildx.secret_sources(settings.build_secrets, os.environ),
+        provenance=settings.provenance,
+        sbom=settings.sbom,
+        compression=settings.image_compression,
+        more=tuple(shlex.split(os.environ.get("FLYTE_DOCKER_BUILD_EXTRA_ARGS", ""))),
     )
-    return LocalBuilder(choices, settings.image_concurrency, registries, dict(os.environ))
+    try:
+        command = DockerClient(client_call=["docker"]).client_config.docker_cmd
+    except ClientNotFoundError:
+        raise no_engine("there is no docker command") from None
+    return LocalBuilder(
+        choices,
+        settings.image_concurrency,
+        registries,
+        dict(os.environ),
+        docker=tuple(str(part) for part in command),
+        builder=settings.buildx_builder,
+        endpoint=settings.builder_endpoint,
+        pool=settings.buildkit,
+        tls=settings.buildkit_tls,
+        authorities=_authorities(settings.ca_cert),
+    )
 
 
-def _lay_out(recipe: Recipe, folder: Path) -> buildx.Where:
+def _authorities(ca_cert: Path | None) -> str:
+    """The machine's certificate authorities and those that were named beside them, for builds."""
+    if ca_cert is None:
+        return ""
+    trusting(ca_cert)
+    machine = trusted_roots(os.environ)
+    texts = [Path(file).read_text(encoding="utf-8", errors="replace") for file in (machine, ca_cert) if file]
+    return "\n".join(texts)
+
+
+def _lay_out(recipe: Recipe, folder: Path, authorities: str) -> buildx.Where:
     """Put a build's files into a folder; those of a user's own Dockerfile stay where they are."""
     metadata = folder / "metadata.json"
     dockerfile, context = folder / "Dockerfile", folder / "context"
@@ -287,6 +377,12 @@ def _lay_out(recipe: Recipe, folder: Path) -> buildx.Where:
         # Beside the Dockerfile it comes before any that is in the context: .git and credentials stay out.
         dockerfile.with_name("Dockerfile.dockerignore").write_text(recipe.ignore, encoding="utf-8")
         return buildx.Where(dockerfile, recipe.folder, metadata)
+    trusted = None
+    if authorities:
+        trusted = folder / "ca.pem", folder / "apt-ca.conf"
+        trusted[0].write_text(authorities, encoding="utf-8")
+        trusted[1].write_text('Acquire::https::CaInfo "/run/flyte-deploy/ca.pem";\n', encoding="utf-8")
+        dockerfile.write_text(buildx.with_authorities(recipe.dockerfile), encoding="utf-8")
     context.mkdir()
     for file in recipe.files:
         target = context / file.path
@@ -296,7 +392,7 @@ def _lay_out(recipe: Recipe, folder: Path) -> buildx.Where:
         else:
             shutil.copyfile(file.source, target)
         target.chmod(file.mode)
-    return buildx.Where(dockerfile, context, metadata)
+    return buildx.Where(dockerfile, context, metadata, trusted)
 
 
 def _together(failures: list[DeployError], done: list[Built]) -> DeployError:
@@ -306,11 +402,3 @@ def _together(failures: list[DeployError], done: list[Built]) -> DeployError:
         return DeployError(one.what, where=one.where, details=one.details, mend=one.mend or built)
     details = [line for one in failures for line in (one.what, *(f"  {line}" for line in one.details))]
     return DeployError(f"{len(failures)} images cannot be built", details=tuple(details), mend=built)
-
-
-def _no_engine(why: str) -> DeployError:
-    return DeployError(
-        f"images have to be built, and there is no engine to build them: {why}",
-        mend="Start Docker with buildx, or name its socket in DOCKER_HOST. Environments with images that are"
-        " built already need none: --image NAME=URI.",
-    )

@@ -88,7 +88,8 @@ def gather(
     root = Path(os.path.realpath(written_root))
     values["root_dir"] = root
     values["paths"] = tuple(_below(root, written_root, path) for path in paths)
-    values["ca_cert"] = values["ca_cert"] or None
+    for name in ("ca_cert", "buildkit_tls"):
+        values[name] = values[name] or None
     if not values["data"]:
         values["data"] = default_data(environ)
     if values["endpoint"] == EMBEDDED:

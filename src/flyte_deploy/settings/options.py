@@ -351,6 +351,30 @@ OPTIONS: tuple[Option, ...] = (
         help="Builder of docker buildx that builds images.",
     ),
     Option(
+        name="builder-endpoint",
+        metavar="docker-container://NAME",
+        section=_IMAGES,
+        help="Container that runs BuildKit, reached through Docker's socket, such as that of a builder which "
+        "another step has made.",
+    ),
+    Option(
+        name="buildkit",
+        kind="names",
+        metavar="tcp://HOST:PORT",
+        default=(),
+        section=_IMAGES,
+        help="BuildKit daemon that builds images. May be given several times: images are spread over them, "
+        "each to the one that has its layers.",
+    ),
+    Option(
+        name="buildkit-tls",
+        kind="path",
+        metavar="DIR",
+        default_text="no TLS",
+        section=_IMAGES,
+        help="Folder with ca.pem, cert.pem and key.pem for the BuildKit daemons.",
+    ),
+    Option(
         name="cache-from",
         kind="names",
         metavar="CACHE",
@@ -369,6 +393,25 @@ OPTIONS: tuple[Option, ...] = (
         section=_IMAGES,
         help="Cache of layers to write, as docker buildx has it. One that fails is a warning. May be given "
         "several times.",
+    ),
+    Option(
+        name="provenance",
+        metavar="VALUE",
+        section=_IMAGES,
+        help="Attestation of how images were built, as docker buildx has it: true, false, mode=max.",
+    ),
+    Option(
+        name="sbom",
+        metavar="VALUE",
+        section=_IMAGES,
+        help="Attestation of what images hold, as docker buildx has it: true, false.",
+    ),
+    Option(
+        name="image-compression",
+        choices=("gzip", "estargz", "zstd", "uncompressed"),
+        section=_IMAGES,
+        default_text="the builder's",
+        help="Compression of the layers that are pushed.",
     ),
     Option(
         name="build-context",

@@ -72,6 +72,12 @@ class Settings:
     """``NAME``, ``NAME=VARIABLE`` or ``NAME=FILE``; nothing else can be mounted by a build."""
     image_concurrency: int = 4
     buildx_builder: str = ""
+    builder_endpoint: str = ""
+    buildkit: tuple[str, ...] = ()
+    buildkit_tls: Path | None = None
+    provenance: str = ""
+    sbom: str = ""
+    image_compression: str = ""
     cache_from: tuple[str, ...] = ()
     cache_to: tuple[str, ...] = ()
     build_contexts: tuple[str, ...] = ()
