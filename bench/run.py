@@ -10,9 +10,12 @@ import argparse
 import json
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from tests.stores import servers
+from tests.stores.wire import wire
 
 from bench import projects
 from bench.measure import Run, control_plane, run
@@ -41,10 +44,17 @@ class Row:
         return "reached" if self.ratio <= self.limit else "MISSED"
 
 
-def deploy(endpoint: str, folder: Path, *arguments: str, memory: bool = False, limit: float = 600) -> Run:
+def deploy(
+    endpoint: str,
+    folder: Path,
+    *arguments: str,
+    memory: bool = False,
+    limit: float = 600,
+    environment: Mapping[str, str] = {},
+) -> Run:
     """Our deploy of all environments of a folder."""
     command = [OURS, "deploy", "--recursive", ".", "--endpoint", endpoint, "--insecure", *TARGET, *arguments]
-    result = run(command, folder=folder, environment=QUIET, memory=memory, limit=limit)
+    result = run(command, folder=folder, environment={**QUIET, **environment}, memory=memory, limit=limit)
     if result.status:
         raise SystemExit(f"{' '.join(command)} failed:\n{result.output}")
     return result
@@ -161,6 +171,63 @@ class Bench:
         name = "verify 1,000 tasks in 100 modules, against importing them"
         return [Row(name, f"{best:.2f} s", f"{against:.2f} s", best / against, 1.5)]
 
+    def s3(self) -> list[Row]:
+        """500 MB, half of it incompressible, to S3 over a wire of 50 MB/s; then nothing to send."""
+        rate = 50e6
+        folder = self._project("s3", lambda f: projects.large_tree(f, files=500, size=500_000_000))
+        with (
+            servers.s3_server(self.folder / "s3-server") as server,
+            wire(server.port, rate=rate) as line,
+            control_plane([OURS], self.folder / "s3-plane") as endpoint,
+        ):
+            server.client().create_bucket(Bucket="bundles")
+            keys = {"AWS_ACCESS_KEY_ID": servers.ACCESS, "AWS_SECRET_ACCESS_KEY": servers.SECRET}
+            place = ["--bundle-store", "s3://bundles", "--s3-endpoint", f"http://127.0.0.1:{line.port}"]
+            place += ["--s3-region", servers.REGION, "--output-format", "json", "--verify", "off"]
+            place += ["--copy-style", "all"]
+
+            def step(name: str, version: str, memory: bool = False) -> tuple[float, Run]:
+                arguments = (*place, "--version", version)
+                figure = deploy(endpoint, folder, *arguments, memory=memory, environment=keys)
+                output = figure.output
+                document = json.JSONDecoder().raw_decode(output, output.index("\n{") + 1)[0]
+                return sum(each["seconds"] for each in document["steps"] if each["name"] == name), figure
+
+            line.forget()
+            seconds, _ = step("publish", "v1")
+            transfer = line.passed / rate
+            sent = f"{line.passed / 1e6:.0f} MB"
+            there = min(step("compare", f"v{number}")[0] for number in range(2, 7))
+            plain = min(self._compare_alone(endpoint, folder, f"w{number}") for number in range(5))
+            (bucket,) = server.client().list_objects_v2(Bucket="bundles")["Contents"]
+            server.client().delete_object(Bucket="bundles", Key=bucket["Key"])
+            memory = step("publish", "v9", memory=True)[1].memory
+        beside = max(there - plain, 0)
+        return [
+            Row(
+                f"{sent} to S3, against the wire alone",
+                f"{seconds:.2f} s",
+                f"{transfer:.2f} s",
+                seconds / transfer,
+                1.1,
+            ),
+            Row(
+                "the same, peak memory of all processes",
+                f"{memory / 1e6:.0f} MB",
+                "250 MB",
+                memory / 250e6,
+                1,
+            ),
+            Row("unchanged in S3, beside the rest", f"{beside * 1000:.0f} ms", "50 ms", beside / 0.05, 1),
+        ]
+
+    def _compare_alone(self, endpoint: str, folder: Path, version: str) -> float:
+        """The seconds of comparing where no bucket is asked: a folder with the bundle in it."""
+        arguments = ("--copy-style", "none", "--output-format", "json", "--version", version)
+        output = deploy(endpoint, folder, *arguments).output
+        document = json.JSONDecoder().raw_decode(output, output.index("\n{") + 1)[0]
+        return float(sum(step["seconds"] for step in document["steps"] if step["name"] == "compare"))
+
     def help(self) -> list[Row]:
         """Our help against the peer's version."""
         ours = min(
@@ -185,7 +252,7 @@ def _seconds(figure: Run) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print the table, and answer 1 where a figure misses what it must reach."""
     parser = argparse.ArgumentParser(description=__doc__)
-    names = ("help", "verify", "independent", "chain", "scale", "tree")
+    names = ("help", "verify", "independent", "chain", "scale", "tree", "s3")
     parser.add_argument("only", nargs="*", choices=[*names, []], help="measure only these")
     parser.add_argument("--cap", type=float, default=600, help="seconds that the peer may take")
     chosen = parser.parse_args(arguments)

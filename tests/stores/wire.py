@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 _BLOCK = 64 << 10
+_BUFFERED = 0.05
 
 
 @dataclass
@@ -75,7 +76,8 @@ class Wire:
             cut = bool(self.refuse and self.refuse in data) or self._reached(self.cuts)
             stall = not cut and self._reached(self.stalls)
             if self.rate:
-                self.free = max(self.free, now) + size / self.rate
+                # Woken late on a busy machine it makes up for some of it, as a buffer would.
+                self.free = max(self.free, now - _BUFFERED) + size / self.rate
                 pause = self.free - now
                 self.last = self.free
             else:
