@@ -1,0 +1,1 @@
+"""GitHub's side: inputs, log, outputs; the container action."""
