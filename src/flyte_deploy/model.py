@@ -348,8 +348,8 @@ class Progress:
     """Something that happened, for whoever listens to decide how it looks.
 
     `kind` is ``step`` (a step of the pipeline begins), ``done`` (it has ended), ``load`` (a file was
-    loaded), ``output`` (a line that user code printed), ``upload``, ``register``, ``image`` (what a builder does), ``build`` (a line of a
-    build's log, its image in `data`), ``warning`` or ``note``.
+    loaded), ``output`` (a line that user code printed), ``upload``, ``register``, ``image`` (what a builder
+    does), ``build`` (a line of a build's log, its image in `data`), ``warning`` or ``note``.
     """
 
     kind: str

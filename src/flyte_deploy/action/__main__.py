@@ -26,7 +26,7 @@ def _deadline() -> float:
     from flyte_deploy.action.inputs import early_input
 
     # What is no number is told as an error by the run itself, which begins now.
-    return float(early_input("deadline", os.environ))
+    return float(str(early_input("deadline", os.environ)))
 
 
 if __name__ == "__main__":

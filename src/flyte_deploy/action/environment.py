@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Iterable, Mapping, MutableMapping
 
-# They change what a program does that knows nothing of them: they load code, or configuration that names some.
+# They change what programs do that know nothing of them: they load code, or configuration that names some.
 _PREFIXES = ("BASH_", "GIT_", "LD_", "PIP_", "PYTHON", "UV_", "MALLOC_", "PERL", "OPENSSL_")
 _NAMES = frozenset(
     {
@@ -25,9 +25,8 @@ _NAMES = frozenset(
         "XDG_CONFIG_HOME",
     }
 )
-# What says which index and which certificates, and runs nothing. What installs may use it if it is passed on.
 _SECRET = re.compile(
-    r"(TOKEN|SECRET|PASSWORD|PASSWD|API_?KEY|PRIVATE_KEY|ACCESS_KEY|CREDENTIALS)$", re.IGNORECASE
+    r"(TOKEN|SECRET|PASSWORD|PASSWD|API_?KEY|PRIVATE_KEY|ACCESS_KEY|CREDENTIALS|AUTH_CONFIG)$", re.IGNORECASE
 )
 _SHORTEST = 6
 """A shorter secret is not masked: its letters would be in every other word."""
@@ -41,7 +40,7 @@ def clean(environ: MutableMapping[str, str]) -> None:
 
 
 def secrets_of(environ: Mapping[str, str], inputs: Iterable[str] = ()) -> tuple[str, ...]:
-    """What must not be seen: values of variables that are named like secrets, and `inputs`, whole and by line.
+    """What must not be seen: values of variables named like secrets, and `inputs`, whole and by line.
 
     A file's path is no secret. GitHub masks what it knows as a secret of the repository, but not what was
     fetched or computed in the job.
@@ -57,8 +56,7 @@ def secrets_of(environ: Mapping[str, str], inputs: Iterable[str] = ()) -> tuple[
 
 
 def redact(text: str, secrets: Iterable[str]) -> str:
-    """The text with ``***`` in place of secrets: what is sent to GitHub's API or written to files is masked by
-    nobody else."""
+    """The text with ``***`` in place of secrets: nobody else masks what leaves by API or file."""
     for secret in secrets:
         text = text.replace(secret, "***")
     return text

@@ -130,7 +130,7 @@ def _workspace(environ: Mapping[str, str]) -> Path:
         raise DeployError(
             "there is no workspace" if not written else f"the workspace {written} is no directory",
             where="environment GITHUB_WORKSPACE",
-            mend="flyte-deploy action is for steps of a GitHub workflow; anywhere else use flyte-deploy deploy.",
+            mend="flyte-deploy action is a step of a GitHub workflow; anywhere else use flyte-deploy deploy.",
             usage=True,
         )
     return Path(os.path.realpath(written))

@@ -22,7 +22,7 @@ from flyte_deploy.settings import show
 def run(environ: Mapping[str, str] = os.environ) -> int:
     """Carry out the step that the environment describes and answer its exit status.
 
-    What happens is told in the log, in the step's outputs and in the job's summary; an error is an annotation.
+    What happens is told in the log, in the step's outputs and in the job's summary; errors are annotations.
     """
     # One stream: the runner reads the two apart, and order would be lost.
     sys.stderr.flush()
@@ -101,7 +101,6 @@ def _summarize(outcome: Plan | Deployment | DeployError, environ: Mapping[str, s
 
 
 def _private_state() -> None:
-    """State that Docker's client keeps goes where nobody finds it later: HOME is shared with other steps, and may
-    not be writable."""
+    """Keep the state of Docker's client from HOME, which other steps share and which may not be writable."""
     if not os.environ.get("BUILDX_CONFIG"):
         os.environ["BUILDX_CONFIG"] = tempfile.mkdtemp(prefix="flyte-deploy-buildx-")

@@ -16,8 +16,8 @@ OUTPUTS: dict[str, str] = {
     "environments": "JSON list of the environments' names, dependencies first.",
     "tasks": "JSON list of the tasks' names.",
     "images": "JSON object: environment to the image that its tasks run in.",
-    "image-digests": "JSON object: image, without its digest, to its digest (sha256:...). What is not built yet is "
-    "left out.",
+    "image-digests": "JSON object: image, without its digest, to its digest (sha256:...). What is not built "
+    "yet is left out.",
     "bundle-uri": "Address of the code bundle; empty where there is none, or it is still to be uploaded.",
     "bundle-digest": "SHA-256 of the bundle's content, in hex; empty without a bundle.",
     "bundle-cached": "true where the bundle was there already and nothing was uploaded.",
@@ -26,8 +26,8 @@ OUTPUTS: dict[str, str] = {
     "registered": "How many tasks were registered (with dry-run: would be).",
     "unchanged": "How many tasks were there already.",
     "console-url": "Address of Flyte's console for the project and domain; empty where that is not known.",
-    "plan": "The plan as JSON (docs/output.schema.json). Where it is longer than 256 KiB, the name of a file that "
-    "holds it, relative to ${{ runner.temp }}.",
+    "plan": "The plan as JSON (docs/output.schema.json). Where it is longer than 256 KiB, the name of a file "
+    "that holds it, relative to ${{ runner.temp }}.",
 }
 """Every output and what it holds."""
 

@@ -38,9 +38,9 @@ def failure_of(error: DeployError) -> str:
     """An error as Markdown."""
     parts = [error.what, *([f"where: {error.where}"] if error.where else []), *error.details]
     parts += [error.mend] if error.mend else []
-    return "\n".join(
-        ["### Flyte: failed", "", *(f"    {plain(line)}" for p in parts for line in p.splitlines()), ""]
-    )
+    # Indented, it is code: nothing in it is Markdown or HTML.
+    lines = [f"    {plain(line)}" for part in parts for line in part.splitlines()]
+    return "\n".join(["### Flyte: failed", "", *lines, ""])
 
 
 def write(text: str, environ: Mapping[str, str]) -> None:

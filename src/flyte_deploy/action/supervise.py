@@ -1,8 +1,8 @@
 """Process 1 of the container.
 
-It hands signals on, collects children that nobody waits for, and sees to it that the container ends: the runner
-sends SIGINT, after 7.5 s SIGTERM, and after 2.5 s more it ends the Docker client and leaves the container alone
-with its work (actions/runner, ProcessInvoker).
+It hands signals on, collects children that nobody waits for, and sees to it that the container ends: the
+runner sends SIGINT, after 7.5 s SIGTERM, and after 2.5 s more it ends the Docker client and leaves the
+container alone with its work (actions/runner, ProcessInvoker).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 
 GRACE = 9.0
@@ -45,7 +45,7 @@ def supervise(work: Callable[[], int], deadline: float) -> int:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _become(work: Callable[[], int], mask: set[signal.Signals]) -> None:
+def _become(work: Callable[[], int], mask: Iterable[int]) -> None:
     status = 1
     try:
         # A process 1 may have been started with them ignored.
@@ -54,7 +54,7 @@ def _become(work: Callable[[], int], mask: set[signal.Signals]) -> None:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         status = work()
     except BaseException:
-        sys.excepthook(*sys.exc_info())  # type: ignore[arg-type]
+        sys.excepthook(*sys.exc_info())
     finally:
         with suppress(Exception):
             sys.stdout.flush()

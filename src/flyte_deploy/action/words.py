@@ -10,10 +10,8 @@ from flyte_deploy.errors import DeployError
 _SPELLED = {
     spelling: name for name, option in INPUTS.items() for spelling in (f"--{name}", *option.other)
 } | {option.flag: name for name, option in INPUTS.items() if option.argument}
-_FLAG = re.compile(
-    r"(?:\b(?:flag|argument) )?(?<![\w-])(%s)(?![\w-])"
-    % "|".join(sorted(map(re.escape, _SPELLED), key=len, reverse=True))
-)
+_ANY = "|".join(sorted(map(re.escape, _SPELLED), key=len, reverse=True))
+_FLAG = re.compile(rf"(?:\b(?:flag|argument) )?(?<![\w-])({_ANY})(?![\w-])")
 
 
 def as_inputs(text: str) -> str:

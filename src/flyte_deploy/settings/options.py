@@ -145,8 +145,8 @@ OPTIONS: tuple[Option, ...] = (
         commands=(ACTION,),
         action_default=".",
         section=_WHAT,
-        help="Directory of the workspace that the step works in, as cd would go there: path, root-dir and other "
-        "relative paths start from it.",
+        help="Directory of the workspace that the step works in: path, root-dir and other relative paths "
+        "start from it.",
     ),
     Option(
         name="root-dir",
@@ -518,8 +518,8 @@ OPTIONS: tuple[Option, ...] = (
         metavar="SECONDS",
         commands=(ACTION,),
         section=_RUN,
-        help="How long the whole run may take. What still runs then is ended, also where the runner is gone and "
-        "cannot cancel it any more.",
+        help="How long the whole run may take. What still runs then is ended, also where the runner is gone "
+        "and cannot cancel it any more.",
     ),
     Option(
         name="host",
