@@ -32,8 +32,8 @@ def check_loopback(asked: Asked) -> None:
         raise DeployError(
             f"{value} is the action's own container, and nothing listens there",
             where=f"input {name}",
-            mend="The action runs in a container with a network of its own. A service of the job is "
-            "reached by its name (services: flyte: is flyte:PORT), a server on the runner by the runner's address.",
+            mend="The action runs in a container with a network of its own. A service of the job is reached"
+            " by its name (services: flyte: is flyte:PORT), a server on the runner by the runner's address.",
             usage=True,
         )
 
