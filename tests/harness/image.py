@@ -39,7 +39,7 @@ def image_with_project(engine: Engine) -> str:
         f"FROM {base}\n"
         'SHELL ["/bin/bash", "-c"]\n'
         "RUN uv venv -q --python /usr/local/bin/python3 /opt/project"
-        f" && uv pip install -q --no-cache --python /opt/project/bin/python flyte=={SDK}\n"
+        f" && uv pip install -q --no-cache --compile-bytecode --python /opt/project/bin/python flyte=={SDK}\n"
     )
     with _alone("action-image"):
         if not _there(engine, name):

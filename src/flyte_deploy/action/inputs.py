@@ -107,9 +107,12 @@ def read(environ: Mapping[str, str]) -> Asked:
             mend="Name a directory of the checkout; actions/checkout has to come before this step.",
             usage=True,
         )
+    for line in str(flags["path"]).splitlines():
+        _inside(workspace, cwd / line.strip(), "path")
     if flags.keys().isdisjoint({"recursive", "all", "env"}) and _names_a_folder(cwd, str(flags["path"])):
         flags["recursive"] = True
     settings = resolve(flags, environ, cwd, command=ACTION)
+    # The selection may have come from elsewhere than the inputs.
     for name, path in (("root-dir", settings.root_dir), *(("path", path) for path in settings.paths)):
         _inside(workspace, path, name)
     return Asked(settings, workspace, given)

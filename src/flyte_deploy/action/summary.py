@@ -64,4 +64,4 @@ def _code(text: str) -> str:
 
 def _text(text: str) -> str:
     # Numeric references stand for every character that Markdown, HTML or GitHub would act on.
-    return re.sub(r"[^\w\s.,:{}/-]|_", lambda found: f"&#{ord(found[0])};", plain(text).replace("\n", " "))
+    return re.sub(r"[^\w\s,{}-]|_", lambda found: f"&#{ord(found[0])};", plain(text).replace("\n", " "))
