@@ -67,7 +67,7 @@ def test_every_example(name: str, job: Job, services_of_job: Services) -> None:
     runner = job(ROOT / "examples" / name)
     with_ = target(services_of_job)
     if name == "src_layout":
-        with_["root-dir"] = "src"
+        with_ |= {"path": "src", "root-dir": "src"}
     if name in PREBUILT:
         with_["image"] = "\n".join(PREBUILT[name])
 

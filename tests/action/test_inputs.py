@@ -197,7 +197,7 @@ def test_an_event(tmp_path: Path) -> None:
         ("argument PATH", "input `path`"),
         ("the dryrun is --dryrun", "the dryrun is input `dry-run`"),
         ("a --nosuch b --all-of-it", "a --nosuch b --all-of-it"),
-        ("PATHS and ENVY", "PATHS and ENVY"),
+        ("PATHS and ENVY HOST/PATH", "PATHS and ENVY HOST/PATH"),
     ],
 )
 def test_words_of_a_workflow(text: str, expected: str) -> None:

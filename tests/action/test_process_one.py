@@ -42,7 +42,7 @@ def when_loading(engine: Engine, container: str) -> None:
 
     for _ in range(600):
         ran = subprocess.run(
-            ["docker", "top", container, "-eo", "args"],
+            ["docker", "top", container, "-eo", "pid,args"],
             capture_output=True,
             text=True,
             env=engine.environ(),

@@ -18,6 +18,8 @@ from tests.engine import Engine
 ROOT = Path(__file__).parents[2]
 NAME = "flyte-deploy-action"
 SDK = "2.12.1"
+LIBRARIES = ("kubernetes", "pandas", "pyarrow")
+"""What the examples import."""
 
 _PARTS = ("Dockerfile", "entrypoint.sh", "requirements", "tools", "src", "pyproject.toml")
 
@@ -39,7 +41,7 @@ def image_with_project(engine: Engine) -> str:
         f"FROM {base}\n"
         'SHELL ["/bin/bash", "-c"]\n'
         "RUN uv venv -q --python /usr/local/bin/python3 /opt/project"
-        f" && uv pip install -q --no-cache --compile-bytecode --python /opt/project/bin/python flyte=={SDK}\n"
+        f" && uv pip install -q --no-cache --compile-bytecode --python /opt/project/bin/python flyte=={SDK} {' '.join(LIBRARIES)}\n"
     )
     with _alone("action-image"):
         if not _there(engine, name):

@@ -31,7 +31,7 @@ def summary_of(outcome: Plan | Deployment) -> str:
         "|---|---|",
         *(f"| {name} | {value} |" for name, value in rows),
     ]
-    return "\n".join([*lines, "", "" if done and plan.has_changes else _text(summary(plan)), ""])
+    return "\n".join([*lines, "", "" if done and plan.has_changes else _code(summary(plan)), ""])
 
 
 def failure_of(error: DeployError) -> str:

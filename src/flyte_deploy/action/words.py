@@ -11,7 +11,7 @@ _SPELLED = {
     spelling: name for name, option in INPUTS.items() for spelling in (f"--{name}", *option.other)
 } | {option.flag: name for name, option in INPUTS.items() if option.argument}
 _ANY = "|".join(sorted(map(re.escape, _SPELLED), key=len, reverse=True))
-_FLAG = re.compile(rf"(?:\b(?:flag|argument) )?(?<![\w-])({_ANY})(?![\w-])")
+_FLAG = re.compile(rf"(?:\b(?:flag|argument) )?(?<![\w/-])({_ANY})(?![\w-])")
 
 
 def as_inputs(text: str) -> str:
