@@ -16,7 +16,7 @@ RUN uv venv --python /usr/local/bin/python3 /opt/flyte-deploy \
     && uv pip install --python /opt/flyte-deploy/bin/python --require-hashes -r requirements/runtime.txt
 COPY tools/image-libraries tools/
 RUN tools/image-libraries /opt/flyte-deploy \
-    && rm -f /opt/flyte-deploy/bin/activate* \
+    && rm -f /opt/flyte-deploy/.lock /opt/flyte-deploy/bin/activate* \
     && echo /opt/ours >"$(echo /opt/flyte-deploy/lib/python3*/site-packages)/ours.pth" \
     && /opt/flyte-deploy/bin/python -m compileall -q --invalidation-mode unchecked-hash /opt/flyte-deploy/lib
 COPY pyproject.toml README.md LICENSE ./
@@ -24,7 +24,7 @@ COPY src/ src/
 RUN uv build --python /usr/local/bin/python3 --wheel --out-dir /tmp/wheel \
         --require-hashes --build-constraint requirements/dev.txt . \
     && uv pip install --target /opt/ours --python /opt/flyte-deploy/bin/python --no-deps --no-index /tmp/wheel/*.whl \
-    && rm -rf /opt/ours/bin \
+    && rm -rf /opt/ours/.lock /opt/ours/bin \
     && /opt/flyte-deploy/bin/python -m compileall -q --invalidation-mode unchecked-hash /opt/ours
 
 FROM ${BASE}

@@ -17,7 +17,8 @@ EXAMPLES = sorted(path.name for path in (ROOT / "examples").iterdir() if path.is
 
 
 # Examples whose images are built are deployed with built ones here: this is about the action.
-PREBUILT: dict[str, tuple[str, ...]] = {}
+BUILT = "registry.example/team/flows@sha256:" + "0" * 64
+PREBUILT = {"images": (f"image_words={BUILT}", f"image_lines={BUILT}")}
 
 
 def target(services: Services) -> dict[str, str]:

@@ -37,11 +37,12 @@ def image_with_project(engine: Engine) -> str:
     """The image with an interpreter beside it that has Flyte's SDK: ``/opt/project/bin/python``."""
     base = action_image(engine)
     name = base.replace(f"{NAME}:", f"{NAME}-with-project:")
+    install = "uv pip install -q --no-cache --compile-bytecode --python /opt/project/bin/python"
     dockerfile = (
         f"FROM {base}\n"
         'SHELL ["/bin/bash", "-c"]\n'
         "RUN uv venv -q --python /usr/local/bin/python3 /opt/project"
-        f" && uv pip install -q --no-cache --compile-bytecode --python /opt/project/bin/python flyte=={SDK} {' '.join(LIBRARIES)}\n"
+        f" && {install} flyte=={SDK} {' '.join(LIBRARIES)}\n"
     )
     with _alone("action-image"):
         if not _there(engine, name):

@@ -157,7 +157,8 @@ class Runner:
             Path(there).mkdir(exist_ok=True)
         command = [
             *("docker", "run", "--name", container, "--rm", "--workdir", "/github/workspace"),
-            *(part for name in environment for part in ("-e", name)),
+            # With its value: what is for the container must not change what Docker's client does.
+            *(part for name, value in environment.items() for part in ("-e", f"{name}={value}")),
             *("--network", self.network),
             *("-v", f"{there or '/var/run/docker.sock'}:/var/run/docker.sock"),
             *(part for name, path in self.paths.items() for part in ("-v", f"{path}:{_INSIDE[name]}")),
@@ -167,7 +168,7 @@ class Runner:
         started = time.perf_counter()
         process = subprocess.Popen(
             command,
-            env={**self.engine.environ(), **environment},
+            env=self.engine.environ(),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
