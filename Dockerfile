@@ -14,6 +14,8 @@ WORKDIR /src
 COPY requirements/ requirements/
 RUN uv venv --python /usr/local/bin/python3 /opt/flyte-deploy \
     && uv pip install --python /opt/flyte-deploy/bin/python --require-hashes -r requirements/runtime.txt
+# hadolint ignore=DL3008
+RUN apt-get update -qq && apt-get install -y -qq --no-install-recommends binutils && rm -rf /var/lib/apt/lists/*
 COPY tools/image-libraries tools/
 RUN tools/image-libraries /opt/flyte-deploy \
     && rm -f /opt/flyte-deploy/.lock /opt/flyte-deploy/bin/activate* \
