@@ -12,7 +12,7 @@ Listen = Callable[[Progress], None]
 
 
 class Clock:
-    """Times the steps of one run and says when each begins."""
+    """Times the steps of one run and says when each begins and ends."""
 
     def __init__(self, listen: Listen) -> None:
         self.listen = listen
@@ -26,7 +26,9 @@ class Clock:
         try:
             yield
         finally:
-            self._steps.append(Step(name, time.perf_counter() - started))
+            took = time.perf_counter() - started
+            self._steps.append(Step(name, took))
+            self.listen(Progress("done", text, seconds=took, data={"name": name}))
 
     @property
     def steps(self) -> tuple[Step, ...]:

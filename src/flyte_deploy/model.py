@@ -347,9 +347,9 @@ class Step:
 class Progress:
     """Something that happened, for whoever listens to decide how it looks.
 
-    `kind` is ``step`` (a step of the pipeline begins), ``load`` (a file was loaded), ``output`` (a line that
-    user code printed), ``upload``, ``register``, ``image`` (what a builder does), ``build`` (a line of a
-    build's log, its image in `data`), ``warning`` or ``note``.
+    `kind` is ``step`` (a step of the pipeline begins), ``done`` (it has ended), ``load`` (a file was
+    loaded), ``output`` (a line that user code printed), ``upload``, ``register``, ``image`` (what a builder
+    does), ``build`` (a line of a build's log, its image in `data`), ``warning`` or ``note``.
     """
 
     kind: str

@@ -112,18 +112,19 @@ def _click_option(option: Option) -> click.Option:
     )
 
 
-def _command(name: str, run: Any, *, arguments: bool) -> None:
+def _command(name: str, run: Any, *, arguments: bool, options: bool = True) -> None:
     parameters: list[click.Parameter] = []
     if arguments:
         parameters.append(click.Argument(["arguments"], nargs=-1, metavar="PATH [ENV ...]"))
-    parameters += [_click_option(option) for option in options_of(name) if not option.argument]
+    if options:
+        parameters += [_click_option(option) for option in options_of(name) if not option.argument]
     group.add_command(
         _Command(
             name,
             callback=click.pass_context(run),
             params=parameters,
             help=run.__doc__,
-            epilog=_EPILOG,
+            epilog=_EPILOG if options else None,
             context_settings=_HELP,
         )
     )
@@ -192,6 +193,18 @@ def serve(ctx: click.Context, **_: object) -> int:
     return 0
 
 
+def action(ctx: click.Context, **_: object) -> int:
+    """Be a step of a GitHub workflow: inputs and event from the environment, outputs to where it says.
+
+    This is what the container of the action runs. action.yml lists the inputs, the step outputs and what they
+    mean; each input is the option of deploy that has its name.
+    """
+    ctx.ensure_object(Run).verbose = os.environ.get("RUNNER_DEBUG") == "1"
+    from flyte_deploy.action.main import run
+
+    return run(os.environ)
+
+
 def _deploy(settings: Settings) -> int:
     from flyte_deploy import pipeline
 
@@ -239,3 +252,4 @@ def _show_as_json(found: Iterable[tuple[str, str, str]]) -> None:
 _command("deploy", deploy, arguments=True)
 _command("plan", plan, arguments=True)
 _command("serve", serve, arguments=False)
+_command("action", action, arguments=False, options=False)

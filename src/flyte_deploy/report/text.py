@@ -40,14 +40,15 @@ def listener(stream: TextIO) -> Callable[[Progress], None]:
 
     def listen(progress: Progress) -> None:
         with lock:
-            for line in _progress_lines(progress, last):
+            for line in progress_lines(progress, last):
                 stream.write(f"{line}\n")
             stream.flush()
 
     return listen
 
 
-def _progress_lines(progress: Progress, last: dict[str, int]) -> Iterator[str]:
+def progress_lines(progress: Progress, last: dict[str, int]) -> Iterator[str]:
+    """What is said of something that happened. `last` is a memory of the caller, empty at first."""
     text = plain(progress.text)
     if progress.kind == "step":
         yield f"{text} …"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from flyte_deploy.settings.gather import early, gather, org_of, resolve, resolve_serve
-from flyte_deploy.settings.options import LAST_SECTION, OPTIONS, Option, options_of
+from flyte_deploy.settings.options import ACTION, LAST_SECTION, OPTIONS, Option, options_of
 from flyte_deploy.settings.show import rows, show
 from flyte_deploy.settings.values import (
     DEFAULT_IMAGE,
@@ -17,6 +17,7 @@ from flyte_deploy.settings.values import (
 )
 
 __all__ = [
+    "ACTION",
     "DEFAULT_IMAGE",
     "EMBEDDED",
     "LAST_SECTION",

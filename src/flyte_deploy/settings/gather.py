@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from flyte_deploy.config_file import ConfigFile
 
 
+_FIELDS = frozenset(field.name for field in fields(Settings))
+
+
 def resolve(
     flags: Mapping[str, object],
     environ: Mapping[str, str],
@@ -40,7 +43,7 @@ def resolve(
             ``all`` or ``recursive``, else a PATH followed by ENVs.
         environ: the environment variables.
         cwd: absolute; what relative paths are relative to, and where ``config.yaml`` is looked for.
-        command: ``plan`` needs no endpoint.
+        command: ``plan`` needs no endpoint; for ``action`` the flags are the action's inputs.
         selects: False where the environments are in hand already and no PATH is wanted.
 
     Raises:
@@ -70,7 +73,7 @@ def gather(
     values: dict[str, object] = {}
     origins: dict[str, str] = {}
     for option in options_of(command):
-        if option.name in {"path", "env", "config", "image", "show-settings"}:
+        if option.field not in _FIELDS or option.name in {"path", "env", "config", "image"}:
             continue
         value, origins[option.field] = sources.value(option)
         values[option.field] = not value if option.negates else value

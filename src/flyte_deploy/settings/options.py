@@ -12,8 +12,11 @@ _PREFIX = "FLYTE_DEPLOY_"
 
 Kind = Literal["text", "flag", "whole number", "seconds", "path", "paths", "names", "images"]
 
-_BOTH = ("deploy", "plan")
-_ALL = ("deploy", "plan", "serve")
+ACTION = "action"
+"""The command of the container action: its options are the action's inputs."""
+
+_PROJECT = ("deploy", "plan", ACTION)
+_ALL = (*_PROJECT, "serve")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +27,9 @@ class Option:
     with underscores. `setting` is the field of `Settings` where that has another name; `negates` says that
     the flag turns the field off. `other` are further spellings of the flag. `variables` and `config_key` are
     those of Flyte's SDK. `default` is shown as `default_text` where it depends on the place. `argument`
-    means that the command line takes it without a flag.
+    means that the command line takes it without a flag. `required` is for inputs of the action, where
+    `action_default` is the default if it is another there, in words `action_default_text`. The value of one
+    that is `secret` is masked.
     """
 
     name: str
@@ -42,8 +47,12 @@ class Option:
     config_key: str = ""
     setting: str = ""
     negates: bool = False
-    commands: tuple[str, ...] = _BOTH
+    commands: tuple[str, ...] = _PROJECT
     argument: bool = False
+    required: bool = False
+    action_default: str | None = None
+    action_default_text: str = ""
+    secret: bool = False
 
     @property
     def parameter(self) -> str:
@@ -77,6 +86,7 @@ OPTIONS: tuple[Option, ...] = (
         kind="paths",
         section=_WHAT,
         setting="paths",
+        action_default=".",
         help="Python file that declares environments; with --all or --recursive one or more files or "
         "directories.",
     ),
@@ -100,6 +110,8 @@ OPTIONS: tuple[Option, ...] = (
         short="r",
         kind="flag",
         default=False,
+        action_default="",
+        action_default_text="true where path is a directory, unless all or env says otherwise",
         section=_WHAT,
         help="Deploy all environments of all Python files below PATH.",
     ),
@@ -125,6 +137,16 @@ OPTIONS: tuple[Option, ...] = (
         default_text="the active or neighbouring virtual environment's",
         section=_WHAT,
         help="The project's Python interpreter, the one that has flyte and the project's dependencies.",
+    ),
+    Option(
+        name="working-directory",
+        kind="path",
+        metavar="DIR",
+        commands=(ACTION,),
+        action_default=".",
+        section=_WHAT,
+        help="Directory of the workspace that the step works in: path, root-dir and other relative paths "
+        "start from it.",
     ),
     Option(
         name="root-dir",
@@ -249,6 +271,7 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         name="project",
         short="p",
+        required=True,
         metavar="NAME",
         variables=("FLYTE_TASK_PROJECT",),
         config_key="task.project",
@@ -501,7 +524,7 @@ OPTIONS: tuple[Option, ...] = (
         other=("--dryrun",),
         kind="flag",
         default=False,
-        commands=("deploy",),
+        commands=("deploy", ACTION),
         section=_RUN,
         help="Only say what would be done; the same as plan.",
     ),
@@ -526,9 +549,20 @@ OPTIONS: tuple[Option, ...] = (
         short="of",
         choices=("text", "json"),
         default="text",
+        commands=("deploy", "plan"),
         section=_RUN,
         help="What is printed on standard output. With json it is one document; progress goes to standard "
         "error.",
+    ),
+    Option(
+        name="deadline",
+        kind="seconds",
+        default=21600.0,
+        metavar="SECONDS",
+        commands=(ACTION,),
+        section=_RUN,
+        help="How long the whole run may take. What still runs then is ended, also where the runner is gone "
+        "and cannot cancel it any more.",
     ),
     Option(
         name="host",
@@ -552,7 +586,7 @@ OPTIONS: tuple[Option, ...] = (
         short="v",
         kind="flag",
         default=False,
-        commands=_ALL,
+        commands=("deploy", "plan", "serve"),
         section=_RUN,
         help="Show tracebacks.",
     ),

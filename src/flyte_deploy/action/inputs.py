@@ -1,0 +1,151 @@
+"""The action's inputs: from environment variables to the one `Settings`."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from flyte_deploy.errors import DeployError
+from flyte_deploy.settings import ACTION, Option, Settings, early, options_of, resolve
+
+PREFIX = "INPUT_"
+
+INPUTS = {option.name: option for option in options_of(ACTION)}
+"""The inputs by name, in the order of the table."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the step asks for.
+
+    Args:
+        settings: the inputs, with all else that says something about the run.
+        workspace: the checkout that GitHub has made room for, absolute.
+        given: the inputs that were said, by name.
+    """
+
+    settings: Settings
+    workspace: Path
+    given: Mapping[str, str]
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """The values of inputs that nobody should see."""
+        return tuple(value for name, value in self.given.items() if INPUTS[name].secret)
+
+
+def default_input(option: Option) -> str:
+    """The default that ``action.yml`` declares; empty where the value is looked for elsewhere, or depends."""
+    if option.action_default is not None:
+        return option.action_default
+    if option.variables or option.config_key or option.default in ("", ()):
+        return ""
+    if isinstance(option.default, bool):
+        return "true" if option.default else "false"
+    return f"{option.default:g}" if isinstance(option.default, float) else str(option.default)
+
+
+def given_inputs(environ: Mapping[str, str]) -> dict[str, str]:
+    """The inputs that say something: neither empty nor the default, which the runner fills in.
+
+    Raises:
+        DeployError: for one that there is none of; it says the nearest name.
+    """
+    given: dict[str, str] = {}
+    for variable, value in environ.items():
+        if not variable.startswith(PREFIX):
+            continue
+        name = variable.removeprefix(PREFIX).lower()
+        if name not in INPUTS:
+            raise _unknown(name)
+        if value.strip() and value.strip() != default_input(INPUTS[name]):
+            given[name] = value.strip()
+    return given
+
+
+def _unknown(name: str) -> DeployError:
+    near = difflib.get_close_matches(name, INPUTS, n=1, cutoff=0.5) or difflib.get_close_matches(
+        name.replace("_", "-"), INPUTS, n=1, cutoff=0.4
+    )
+    return DeployError(
+        f"there is no input '{name}'",
+        where="with:",
+        mend=f"Did you mean '{near[0]}'?" if near else "docs/reference.md lists the inputs.",
+        usage=True,
+    )
+
+
+def early_input(name: str, environ: Mapping[str, str]) -> object:
+    """One input that is needed before the others are read; its default where what is given is wrong."""
+    value = environ.get(f"{PREFIX}{name.upper()}", "").strip()
+    return early(INPUTS[name].parameter, {INPUTS[name].parameter: value or None}, environ)
+
+
+def read(environ: Mapping[str, str]) -> Asked:
+    """All inputs, checked.
+
+    Raises:
+        DeployError: everything that can be seen to be wrong before any work, in the words of a workflow.
+    """
+    workspace = _workspace(environ)
+    given = given_inputs(environ)
+    flags: dict[str, object] = {
+        INPUTS[name].parameter: _value(INPUTS[name], value)
+        for name, value in given.items()
+        if name != "working-directory"
+    }
+    flags.setdefault("path", default_input(INPUTS["path"]))
+    cwd = _inside(workspace, workspace / given.get("working-directory", "."), "working-directory")
+    if not cwd.is_dir():
+        raise DeployError(
+            f"{given['working-directory']} is no directory",
+            where="input working-directory",
+            mend="Name a directory of the checkout; actions/checkout has to come before this step.",
+            usage=True,
+        )
+    for line in str(flags["path"]).splitlines():
+        _inside(workspace, cwd / line.strip(), "path")
+    if flags.keys().isdisjoint({"recursive", "all", "env"}) and _names_a_folder(cwd, str(flags["path"])):
+        flags["recursive"] = True
+    settings = resolve(flags, environ, cwd, command=ACTION)
+    # The selection may have come from elsewhere than the inputs.
+    for name, path in (("root-dir", settings.root_dir), *(("path", path) for path in settings.paths)):
+        _inside(workspace, path, name)
+    return Asked(settings, workspace, given)
+
+
+def _value(option: Option, text: str) -> object:
+    # A list of images or names may be written in lines.
+    return tuple(re.split(r"[\s,]+", text)) if option.kind == "images" else text
+
+
+def _names_a_folder(cwd: Path, text: str) -> bool:
+    return any((cwd / line.strip()).is_dir() for line in text.splitlines())
+
+
+def _workspace(environ: Mapping[str, str]) -> Path:
+    written = environ.get("GITHUB_WORKSPACE", "")
+    if not written or not os.path.isdir(written):  # noqa: PTH112 - never raises
+        raise DeployError(
+            "there is no workspace" if not written else f"the workspace {written} is no directory",
+            where="environment GITHUB_WORKSPACE",
+            mend="flyte-deploy action is a step of a GitHub workflow; anywhere else use flyte-deploy deploy.",
+            usage=True,
+        )
+    return Path(os.path.realpath(written))
+
+
+def _inside(workspace: Path, path: Path, name: str) -> Path:
+    real = Path(os.path.realpath(path))
+    if not real.is_relative_to(workspace):
+        raise DeployError(
+            f"{path} lies outside the workspace, {workspace}",
+            where=f"input {name}",
+            mend="Name something in the checkout, relative to it; links must not lead out of it either.",
+            usage=True,
+        )
+    return real

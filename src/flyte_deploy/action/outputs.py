@@ -1,0 +1,131 @@
+"""The step's outputs: what they are, and how they are written so that no value can forge another."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from flyte_deploy.errors import DeployError
+from flyte_deploy.model import Deployment, Plan, PlannedImage
+
+OUTPUTS: dict[str, str] = {
+    "version": "Version that the tasks have.",
+    "environments": "JSON list of the environments' names, dependencies first.",
+    "tasks": "JSON list of the tasks' names.",
+    "images": "JSON object: environment to the image that its tasks run in.",
+    "image-digests": "JSON object: image, without its digest, to its digest (sha256:...). What is not built "
+    "yet is left out.",
+    "bundle-uri": "Address of the code bundle; empty where there is none, or it is still to be uploaded.",
+    "bundle-digest": "SHA-256 of the bundle's content, in hex; empty without a bundle.",
+    "bundle-cached": "true where the bundle was there already and nothing was uploaded.",
+    "images-built": "How many images were built.",
+    "images-cached": "How many images were there already.",
+    "registered": "How many tasks were registered (with dry-run: would be).",
+    "unchanged": "How many tasks were there already.",
+    "console-url": "Address of Flyte's console for the project and domain; empty where that is not known.",
+    "plan": "The plan as JSON (docs/output.schema.json). Where it is longer than 256 KiB, the name of a file "
+    "that holds it, relative to ${{ runner.temp }}.",
+}
+"""Every output and what it holds."""
+
+MOST_INLINE = 256 * 1024
+"""Bytes of an output: GitHub allows a mebibyte for all outputs of a job."""
+
+
+def outputs_of(outcome: Plan | Deployment, plan_output: str) -> dict[str, str]:
+    """The values of all outputs for a plan or a deployment."""
+    plan = outcome.plan if isinstance(outcome, Deployment) else outcome
+    deployment = outcome if isinstance(outcome, Deployment) else None
+    images = deployment.images if deployment and deployment.images else plan.images
+    bundle = plan.bundle
+    return {
+        "version": plan.version,
+        "environments": _json([one.environment.name for one in plan.environments]),
+        "tasks": _json([one.task.name for one in plan.tasks]),
+        "images": _json(_by_environment(plan, images)),
+        "image-digests": _json({image.reference: image.digest for image in images if image.digest}),
+        "bundle-uri": (deployment.bundle_uri if deployment else "") or plan.bundle_address,
+        "bundle-digest": bundle.digest if bundle else "",
+        "bundle-cached": "true" if bundle and not plan.uploads else "false",
+        "images-built": str(sum(1 for image in images if image.seconds is not None)),
+        "images-cached": str(sum(1 for image in images if image.digest and image.seconds is None)),
+        "registered": str(len(plan.to_register)),
+        "unchanged": str(len(plan.tasks) - len(plan.to_register)),
+        "console-url": console_url(plan),
+        "plan": plan_output,
+    }
+
+
+def console_url(plan: Plan) -> str:
+    """The page of the project and domain in Flyte's console, of an endpoint that has one."""
+    if plan.target is None or not plan.endpoint or plan.endpoint == "embedded":
+        return ""
+    host = plan.endpoint.split("://", 1)[-1].strip("/")
+    scheme = "http" if plan.endpoint.startswith("http://") else "https"
+    return f"{scheme}://{host}/v2/domain/{plan.target.domain}/project/{plan.target.project}/tasks"
+
+
+def plan_output(document: bytes, environ: Mapping[str, str]) -> str:
+    """The plan itself, or the name of a file in the runner's temporary folder that holds it."""
+    folder = environ.get("RUNNER_TEMP", "")
+    if len(document) <= MOST_INLINE or not folder:
+        return document.decode()
+    name = f"flyte-deploy-plan-{secrets.token_hex(8)}.json"
+    path = Path(folder) / name
+    try:
+        path.write_bytes(document)
+        # A later step is another user.
+        path.chmod(0o644)
+    except OSError as error:
+        raise DeployError(
+            f"the plan cannot be written: {error.strerror}", where="environment RUNNER_TEMP"
+        ) from None
+    return name
+
+
+def write(outputs: Mapping[str, str], environ: Mapping[str, str]) -> None:
+    """Append outputs to the file that the runner reads them from; nothing where there is none.
+
+    Each value is framed by a delimiter that nobody can know.
+
+    Raises:
+        DeployError: where the file cannot be written.
+    """
+    path = environ.get("GITHUB_OUTPUT", "")
+    if not path:
+        return
+    text = "".join(_framed(name, value) for name, value in outputs.items())
+    try:
+        with open(path, "a", encoding="utf-8") as file:  # noqa: PTH123
+            file.write(text)
+    except OSError as error:
+        raise DeployError(
+            f"the step's outputs cannot be written: {error.strerror}", where=f"GITHUB_OUTPUT, {path}"
+        ) from None
+
+
+def dropped(outputs: Mapping[str, str], masked: Iterable[str]) -> list[str]:
+    """The outputs that GitHub drops when another job asks for them, since they hold something masked."""
+    masks = list(masked)
+    return [name for name, value in outputs.items() if any(mask in value for mask in masks)]
+
+
+def _framed(name: str, value: str) -> str:
+    delimiter = f"flyte_deploy_{secrets.token_hex(16)}"
+    return f"{name}<<{delimiter}{os.linesep}{value}{os.linesep}{delimiter}{os.linesep}"
+
+
+def _by_environment(plan: Plan, images: Iterable[PlannedImage]) -> dict[str, str]:
+    built = {name: image.address for image in images for name in image.environments}
+    return {
+        one.environment.name: built.get(one.environment.name, one.image)
+        for one in plan.environments
+        if one.image or one.environment.name in built
+    }
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))

@@ -1,0 +1,53 @@
+"""The action's container on the real engine, as a step of a job."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.engine import Engine
+from tests.harness.image import action_image, image_with_project
+from tests.harness.runner import Runner
+from tests.harness.services import Services, services
+
+Job = Callable[..., Runner]
+PYTHON = "/opt/project/bin/python"
+
+
+@pytest.fixture(scope="session")
+def image(engine: Engine) -> str:
+    return action_image(engine)
+
+
+@pytest.fixture(scope="session")
+def project_image(engine: Engine) -> str:
+    return image_with_project(engine)
+
+
+@pytest.fixture(scope="session")
+def services_of_job(
+    engine: Engine, image: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Services]:
+    with services(engine, image, tmp_path_factory.mktemp("services")) as running:
+        yield running
+
+
+@pytest.fixture
+def job(engine: Engine, project_image: str, services_of_job: Services) -> Iterator[Job]:
+    """Makes a runner that has checked out a folder, with the control plane among its services."""
+    folders: list[Path] = []
+
+    def make(source: Path | None = None) -> Runner:
+        folders.append(Path(tempfile.mkdtemp(prefix="flyte-deploy-runner-")))
+        runner = Runner(engine, project_image, folders[-1], network=services_of_job.network)
+        if source is not None:
+            runner.check_out(source)
+        return runner
+
+    yield make
+    for folder in folders:
+        shutil.rmtree(folder)

@@ -1,0 +1,147 @@
+"""The container as GitHub's runner starts it: examples deployed, nothing left in the workspace."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from flyte_deploy.action.outputs import OUTPUTS
+from flyte_deploy.embedded import read_tasks
+from tests.action.conftest import PYTHON, Job
+from tests.harness.image import ROOT
+from tests.harness.services import Services
+from tests.harness.tree import tree_digest
+
+EXAMPLES = sorted(path.name for path in (ROOT / "examples").iterdir() if path.is_dir())
+
+
+# Examples whose images are built are deployed with built ones here: this is about the action.
+BUILT = "registry.example/team/flows@sha256:" + "0" * 64
+PREBUILT = {"images": (f"image_words={BUILT}", f"image_lines={BUILT}")}
+
+
+def target(services: Services) -> dict[str, str]:
+    return {
+        "project": "flytesnacks",
+        "domain": "development",
+        "endpoint": services.endpoint,
+        "insecure": "true",
+        "python": PYTHON,
+    }
+
+
+def test_it_deploys_and_finds_nothing_to_do_afterwards(job: Job, services_of_job: Services) -> None:
+    runner = job(ROOT / "examples")
+    before = tree_digest(runner.workspace)
+    with_ = {**target(services_of_job), "path": ".", "working-directory": "chain"}
+
+    first = runner.run(with_)
+
+    assert first.status == 0, first.log
+    assert set(first.outputs) == set(OUTPUTS)
+    tasks = json.loads(first.outputs["tasks"])
+    registered = [
+        task.name for task in read_tasks(services_of_job.data) if task.version == first.outputs["version"]
+    ]
+    assert sorted(tasks) == sorted(registered)
+    assert (first.outputs["registered"], first.outputs["unchanged"]) == (str(len(tasks)), "0")
+    assert first.outputs["bundle-cached"] == "false"
+    assert json.loads(first.outputs["plan"])["version"] == first.outputs["version"]
+    assert first.annotations("error") == []
+    assert first.groups[0] == "Settings"
+    assert "Loading the code" in first.groups
+    assert first.outputs["version"].encode().decode() in first.summary
+
+    again = runner.run(with_)
+
+    assert again.status == 0, again.log
+    assert again.outputs["version"] == first.outputs["version"]
+    assert (again.outputs["registered"], again.outputs["unchanged"]) == ("0", str(len(tasks)))
+    assert again.outputs["bundle-cached"] == "true"
+    assert again.outputs["bundle-digest"] == first.outputs["bundle-digest"]
+    assert tree_digest(runner.workspace) == before
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_every_example(name: str, job: Job, services_of_job: Services) -> None:
+    runner = job(ROOT / "examples" / name)
+    with_ = target(services_of_job)
+    if name == "src_layout":
+        with_ |= {"path": "src", "root-dir": "src"}
+    if name in PREBUILT:
+        with_["image"] = "\n".join(PREBUILT[name])
+
+    step = runner.run(with_)
+
+    assert step.status == 0, step.log
+    assert step.annotations("error") == []
+    assert json.loads(step.outputs["tasks"])
+    assert json.loads(step.outputs["environments"])
+
+
+def test_a_plan_registers_nothing(job: Job, services_of_job: Services) -> None:
+    runner = job(ROOT / "examples" / "single_file")
+    (runner.workspace / "weather.py").write_text(
+        (runner.workspace / "weather.py").read_text() + "\nMORE = 1\n"
+    )
+    before = read_tasks(services_of_job.data)
+
+    step = runner.run({**target(services_of_job), "dry-run": "true"})
+
+    assert step.status == 0, step.log
+    assert step.outputs["registered"] != "0"
+    assert read_tasks(services_of_job.data) == before
+
+
+def test_an_error_of_the_code_is_an_annotation_in_the_repository(job: Job, services_of_job: Services) -> None:
+    runner = job()
+    (runner.workspace / "team").mkdir()
+    (runner.workspace / "team" / "flow.py").write_text("import flyte\n\nenv = flyte.TaskEnvironmnt('x')\n")
+
+    step = runner.run({**target(services_of_job), "working-directory": "team"})
+
+    assert step.status == 1
+    (error,) = step.annotations("error")
+    assert error.properties["file"] == "team/flow.py"
+    assert error.properties["line"] == "3"
+    assert "TaskEnvironmnt" in error.message
+    assert "TaskEnvironmnt" in step.summary
+    assert step.outputs == {}
+
+
+def test_what_user_code_prints_is_shown_and_does_nothing(job: Job, services_of_job: Services) -> None:
+    runner = job(ROOT / "examples" / "single_file")
+    flow = runner.workspace / "weather.py"
+    printed = (
+        "::error::forged\\n::add-mask::weather\\nx ##[error]forged\\r::warning::forged\\n::stop-commands::x"
+    )
+    flow.write_text(
+        f"import sys\nprint('{printed}')\nprint('{printed}', file=sys.stderr)\n" + flow.read_text()
+    )
+
+    step = runner.run(target(services_of_job))
+
+    assert step.status == 0, step.log
+    assert {command.name for command in step.commands} == {"add-mask", "group", "endgroup"}
+    assert [c.message for c in step.commands if c.name == "add-mask"] == ["runtime-token-of-the-job"]
+    assert step.log.count("forged") == 6
+
+
+def test_a_secret_of_the_environment_is_masked_before_it_could_be_seen(
+    job: Job, services_of_job: Services
+) -> None:
+    runner = job(ROOT / "examples" / "single_file")
+    secret = "s3cr3t-of-the-workflow"
+
+    step = runner.run(target(services_of_job), env={"REGISTRY_PASSWORD": secret})
+
+    assert step.log.index(f"::add-mask::{secret}") == step.log.index(secret) - len("::add-mask::")
+    assert secret not in step.shown
+    assert secret not in step.summary
+
+
+def test_without_a_socket_a_deploy_that_builds_nothing_works(job: Job, services_of_job: Services) -> None:
+    runner = job(ROOT / "examples" / "single_file")
+    step = runner.run(target(services_of_job), socket=False)
+    assert step.status == 0, step.log

@@ -1,0 +1,93 @@
+"""Step outputs and the job's summary."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import cmarkgfm
+import pytest
+from cmarkgfm.cmark import Options
+
+from flyte_deploy.action import outputs, summary
+from flyte_deploy.errors import DeployError
+from flyte_deploy.model import Plan, Target
+from tests.harness.log import file_command
+
+HOSTILE = "1\nversion=forged\nversion<<EOF\nforged\nEOF\nflyte_deploy_\n"
+
+
+def plan(**changed: object) -> Plan:
+    values: dict[str, object] = {
+        "target": Target("team", "production"),
+        "endpoint": "dns:///flyte.example.com",
+        "version": "v1",
+        "content": "c",
+        "environments": (),
+        "bundle": None,
+        "bundle_address": "",
+        "bundle_store": "",
+        **changed,
+    }
+    return Plan(**values)  # type: ignore[arg-type]
+
+
+def test_no_value_can_forge_another_output(tmp_path: Path) -> None:
+    path = tmp_path / "output"
+    path.write_text("earlier=kept\n")
+    outputs.write({"version": "v1", "tasks": HOSTILE, "plan": ""}, {"GITHUB_OUTPUT": str(path)})
+    read = file_command(path.read_text())
+    assert read == {"earlier": "kept", "version": "v1", "tasks": HOSTILE, "plan": ""}
+
+
+def test_the_delimiter_is_another_each_time(tmp_path: Path) -> None:
+    path = tmp_path / "output"
+    for _ in range(2):
+        outputs.write({"a": "1", "b": "2"}, {"GITHUB_OUTPUT": str(path)})
+    delimiters = [line.partition("<<")[2] for line in path.read_text().splitlines() if "<<" in line]
+    assert len(set(delimiters)) == 4
+
+
+def test_without_a_file_nothing_is_written_and_with_a_bad_one_it_is_an_error(tmp_path: Path) -> None:
+    outputs.write({"a": "1"}, {})
+    with pytest.raises(DeployError, match="cannot be written"):
+        outputs.write({"a": "1"}, {"GITHUB_OUTPUT": str(tmp_path / "no" / "file")})
+
+
+def test_a_large_plan_is_a_file_for_later_steps(tmp_path: Path) -> None:
+    large = b"x" * (outputs.MOST_INLINE + 1)
+    name = outputs.plan_output(large, {"RUNNER_TEMP": str(tmp_path)})
+    assert (tmp_path / name).read_bytes() == large
+    assert (tmp_path / name).stat().st_mode & 0o777 == 0o644
+    assert outputs.plan_output(b"{}", {"RUNNER_TEMP": str(tmp_path)}) == "{}"
+
+
+def test_a_plan_without_tasks_has_all_outputs() -> None:
+    values = outputs.outputs_of(plan(), "{}")
+    assert set(values) == set(outputs.OUTPUTS)
+    assert values["console-url"] == "https://flyte.example.com/v2/domain/production/project/team/tasks"
+    assert values["bundle-cached"] == "false"
+
+
+def test_outputs_that_hold_something_masked_are_named() -> None:
+    values = {"images": "1234567890.dkr.example/x", "version": "v1"}
+    assert outputs.dropped(values, ["1234567890"]) == ["images"]
+
+
+def test_a_summary_renders_as_text_whatever_it_holds(tmp_path: Path) -> None:
+    hostile = "<img src=x onerror=alert(1)> @octocat | `code` [a](javascript:x) **b** ![i](http://x)\n# h"
+    markdown = summary.summary_of(plan(version=hostile)) + summary.failure_of(
+        DeployError(hostile, where=hostile, mend=hostile, details=(hostile,))
+    )
+    html = cmarkgfm.github_flavored_markdown_to_html(markdown, options=Options.CMARK_OPT_UNSAFE)
+    for forbidden in ("<img", "<a ", "<strong", "<h1", "<script"):
+        assert forbidden not in html
+    # GitHub mentions nobody in code.
+    assert "@octocat" in html
+    assert "@octocat" not in re.sub(r"<code>.*?</code>", "", html, flags=re.DOTALL)
+
+
+def test_a_summary_stops_before_it_would_vanish(tmp_path: Path) -> None:
+    path = tmp_path / "summary"
+    summary.write("é" * (1 << 20), {"GITHUB_STEP_SUMMARY": str(path)})
+    assert path.stat().st_size <= summary.LIMIT + 1
