@@ -17,7 +17,7 @@ BIN = Path(sys.executable).parent
 
 
 def test_zizmor_finds_nothing() -> None:
-    command = [BIN / "zizmor", "--offline", "--persona", "pedantic", ".github/workflows", "action.yml"]
+    command = [str(BIN / "zizmor"), "--offline", "--persona", "pedantic", ".github/workflows", "action.yml"]
     ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert "No findings to report" in ran.stdout + ran.stderr
