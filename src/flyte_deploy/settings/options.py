@@ -210,7 +210,7 @@ OPTIONS: tuple[Option, ...] = (
         variables=("FLYTE_AWS_S3_ADDRESSING_STYLE",),
         section=_CLOUDS,
         help="Whether the bucket's name goes into the path or the host of a request; with auto into the path "
-        "where --s3-endpoint is given.",
+        "where an endpoint is named.",
     ),
     Option(
         name="aws-role",
