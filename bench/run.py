@@ -228,6 +228,24 @@ class Bench:
         document = json.JSONDecoder().raw_decode(output, output.index("\n{") + 1)[0]
         return float(sum(step["seconds"] for step in document["steps"] if step["name"] == "compare"))
 
+    def images(self) -> list[Row]:
+        """Eight images against building them one by one; two against the peer, on the same builder."""
+        from bench.images import figures
+
+        found = figures(self.folder / "images", OURS, TARGET, PEER)
+
+        def row(name: str, ours: str, theirs: str, limit: float) -> Row:
+            one, other = found[ours], found[theirs]
+            return Row(name, f"{one:.2f} s", f"{other:.2f} s", one / other, limit)
+
+        looked = found["eight looked up"]
+        return [
+            row("eight images, cold, against one by one", "eight", "one by one", 0.75),
+            Row("eight images looked up, of 0.3 s", f"{looked:.2f} s", "0.30 s", looked / 0.3, 1),
+            row("two images, cold", "two", "peer two", 0.5),
+            row("two images, unchanged", "two again", "peer two again", 0.1),
+        ]
+
     def help(self) -> list[Row]:
         """Our help against the peer's version."""
         ours = min(
@@ -252,7 +270,7 @@ def _seconds(figure: Run) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print the table, and answer 1 where a figure misses what it must reach."""
     parser = argparse.ArgumentParser(description=__doc__)
-    names = ("help", "verify", "independent", "chain", "scale", "tree", "s3")
+    names = ("help", "verify", "images", "independent", "chain", "scale", "tree", "s3")
     parser.add_argument("only", nargs="*", choices=[*names, []], help="measure only these")
     parser.add_argument("--cap", type=float, default=600, help="seconds that the peer may take")
     chosen = parser.parse_args(arguments)

@@ -78,6 +78,10 @@ def daemon(engine: Engine, folder: Path) -> Iterator[tuple[str, subprocess.Popen
         process.kill()
         process.wait()
         log.close()
+        # What its builds had mounted when it was killed.
+        mounted = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
+        for path in reversed([path for path in mounted if path.startswith(f"{folder}/")]):
+            subprocess.run(["umount", "-l", path], check=False)
 
 
 def test_images_keep_their_builder_and_no_builder_gets_all() -> None:
@@ -256,3 +260,21 @@ def test_what_goes_wrong_in_a_dockerfile_is_said(
         assert any(line.endswith("told") for line in error["details"])
         assert any("RUN echo told" in line for line in error["details"])
     assert "DeployTask" not in [call.method for call in builds.server.calls()]
+
+
+def test_a_builder_of_another_step_is_reached_by_its_container(write: Write, builds: Builds) -> None:
+    name = f"step{os.getpid()}"
+    builds.engine.docker(
+        *("buildx", "create", "--name", name, "--driver", "docker-container"),
+        *("--driver-opt", "network=host", "--bootstrap"),
+    )
+    try:
+        root = write(flow("echo there > /there"))
+        endpoint = f"docker-container://buildx_buildkit_{name}0"
+        done = builds.run(root, "flow.py", "env", "--builder-endpoint", endpoint)
+        assert done.status == 0, done.err
+        assert f"Building 1 images with {endpoint}" in done.err
+        # It belongs to that step, and is there as before.
+        assert name in builders_of(builds.engine)
+    finally:
+        builds.engine.docker("buildx", "rm", name)

@@ -203,3 +203,32 @@ def test_an_interrupted_build_leaves_nothing_running(write: Write, builds: Build
         assert process.wait(30) == status
         assert not [line for line in docker_processes() if builds.repository in line]
     assert "DeployTask" not in [call.method for call in builds.server.calls()]
+
+
+def test_code_that_lies_in_the_image(write: Write, builds: Builds, tmp_path: Path) -> None:
+    code = """
+        import flyte
+        from package.helper import ADD
+
+        image = flyte.Image.from_debian_base(name="coded").with_code_bundle(copy_style="{style}")
+        env = flyte.TaskEnvironment(name="env", image=image)
+
+        @env.task
+        async def one(x: int) -> int:
+            return x + ADD
+        """
+    files = {"package/__init__.py": "", "package/helper.py": "ADD = 30\n", "package/unused.py": ""}
+    for number, style in enumerate(("loaded_modules", "all")):
+        root = write({"flow.py": code.format(style=style), **files})
+        options = ("flow.py", "env", "--copy-style", "none", "--version", f"v{number}")
+        done = builds.deploy(root, *options)
+        assert done["bundle"] is None
+        address = f"{done['images'][0]['reference']}@{done['images'][0]['digest']}"
+        listed = builds.inside(address, "sh", "-c", "ls package; pwd").split()
+        assert ("unused.py" in listed) == (style == "all")
+        out = builds.task("env.one", tmp_path / f"run{number}", x=2)
+        assert out.literals[0].value.scalar.primitive.integer == 32
+        # A line of it: another image.
+        (root / "package/helper.py").write_text("ADD = 31\n")
+        changed = builds.deploy(root, *options[:-1], f"w{number}")
+        assert changed["images"][0]["reference"] != done["images"][0]["reference"]
