@@ -36,8 +36,8 @@ def test_registries_that_are_none(write: Write, builds: Builds) -> None:
     engine = dict(builds.engine.variables)
     with servers.server(page) as (web, _):
         for registry in (f"127.0.0.1:{free_port()}", web):
-            command = ("deploy", root, "flow.py", "env", "--registry", f"{registry}/team")
-            failed = builds.cli.to_server(*command, **engine)
+            command = ("flow.py", "env", "--registry", f"{registry}/team")
+            failed = builds.cli.to_server("deploy", root, *command, **engine)
             assert failed.status == 1
             error = failed.json["error"]
             assert registry in " ".join([error["what"], *error["details"]])
