@@ -48,7 +48,10 @@ def carry_out(settings: Settings, compared: Compared, plane: ControlPlane, clock
     plan = compared.plan
     # A builder that is not there is found before anything is done.
     wanted = compared.identified.images.wanted
-    build = prepare(settings, wanted, plan, compared.registries) if plan.to_build else None
+    build = None
+    if plan.to_build:
+        assert compared.workers is not None
+        build = prepare(compared.workers, wanted, plan.images)
     if plan.to_register and settings.verify == "bundle":
         _verify(settings, compared, clock)
     published = Published(plan.bundle_address, {}, plan.images)

@@ -14,8 +14,7 @@ from flyte_deploy.cloud import CloudSettings
 from flyte_deploy.controlplane import ControlPlane, Uploads
 from flyte_deploy.decision import Decision, decide
 from flyte_deploy.identify import Identified, selected_how
-from flyte_deploy.images.recipe import Registries
-from flyte_deploy.images.workers import open_registries
+from flyte_deploy.images.workers import Workers, workers
 from flyte_deploy.model import (
     Plan,
     PlannedEnvironment,
@@ -39,8 +38,8 @@ class Compared:
     identified: Identified
     decision: Decision
     store: Store
-    registries: Registries | None = None
-    """As they were asked, with their logins; None where there was no need to ask."""
+    workers: Workers | None = None
+    """Who was asked for images; None where there was no need to ask."""
 
 
 def compare(settings: Settings, identified: Identified, plane: ControlPlane, clock: Clock) -> Compared:
@@ -52,11 +51,16 @@ def compare(settings: Settings, identified: Identified, plane: ControlPlane, clo
     template = settings.version or version.DEFAULT
     name = version.render(template, identified.version_values)
     target = Target(settings.project, settings.domain, settings.org)
-    stamps = lru_cache(maxsize=2)(
-        lambda chosen: requests(identified, target, chosen, _archive_name(identified), _contents(identified))
-    )
     said: list[str] = []
     with clock.step("compare", "Comparing with what is registered"):
+        wanted = identified.images.wanted
+        who = workers(settings, wanted, plane, target) if wanted else None
+        images = who.look(wanted) if who is not None and who.by_asking else ()
+        stamps = lru_cache(maxsize=2)(
+            lambda chosen: requests(
+                identified, target, chosen, _archive_name(identified), _contents(identified), images
+            )
+        )
         store = open_store(
             settings.bundle_store,
             uploads=Uploads(plane, target),
@@ -74,13 +78,10 @@ def compare(settings: Settings, identified: Identified, plane: ControlPlane, clo
             concurrency=settings.concurrency,
         )
         address = None
-        images: tuple[PlannedImage, ...] = ()
         if identified.bundle is not None and decision.reasons:
             address = store.find(identified.bundle)
-        registries = None
-        if identified.images.wanted and decision.reasons:
-            registries = open_registries(settings)
-            images = _ask(registries, identified)
+        if who is not None and decision.reasons and not who.by_asking:
+            images = who.look(wanted)
     stale = tuple(f"{trigger.task_name}/{trigger.name}" for trigger in decision.stale)
     warnings = (*identified.warnings, *said)
     for text in said:
@@ -102,12 +103,12 @@ def compare(settings: Settings, identified: Identified, plane: ControlPlane, clo
         reasons=decision.reasons,
         address=address or "",
         store=store.describe(),
-        images=images,
+        images=images if decision.reasons else (),
         stale=stale,
         notes=decision.notes,
         warnings=warnings,
     )
-    return Compared(plan, identified, decision, store, registries)
+    return Compared(plan, identified, decision, store, who)
 
 
 def without_control_plane(settings: Settings, identified: Identified, clock: Clock) -> Plan:
@@ -127,16 +128,6 @@ def without_control_plane(settings: Settings, identified: Identified, clock: Clo
     )
 
 
-def _ask(registries: Registries, identified: Identified) -> tuple[PlannedImage, ...]:
-    """Which of the images are there."""
-    wanted = identified.images.wanted
-    digests = registries.digests([one.reference for one in wanted])
-    return tuple(
-        PlannedImage(one.reference, one.environments, digests[one.reference] or "", asked=True)
-        for one in wanted
-    )
-
-
 def requests(
     identified: Identified,
     target: Target,
@@ -153,6 +144,7 @@ def requests(
     answer = identified.collected.answer
     addresses = dict(identified.images.addresses)
     addresses.update({name: image.address for image in images for name in image.environments})
+    runs = {name: image.run for image in images for name in image.environments if image.run is not None}
     stamp = stamper(
         Stamps(
             target=target,
@@ -160,8 +152,9 @@ def requests(
             bundle_uri=bundle_uri,
             bundle_digest=identified.bundle.digest if identified.bundle else "",
             images=addresses,
-            image_cache=image_cache(answer.image_cache, addresses),
+            image_cache=image_cache(answer.image_cache, addresses, runs),
             captured=captured,
+            image_runs=runs,
         )
     )
 

@@ -206,28 +206,45 @@ class PlannedEnvironment:
 
 
 @dataclass(frozen=True)
+class BuildRun:
+    """The run of the backend's image builder that made an image."""
+
+    org: str
+    project: str
+    domain: str
+    name: str
+
+
+@dataclass(frozen=True)
 class PlannedImage:
     """An image that has to exist for the tasks that are registered.
 
     Args:
         reference: its repository and tag; the tag is a digest of what it is built from.
         environments: the environments that use it.
-        digest: ``sha256:…`` where the registry has it, or it was built; empty where it is to be built, or
-            nobody was asked.
-        asked: whether the registry was asked.
+        known: its whole address, as tasks are registered with it, where it is there or was built; empty
+            where it is to be built, or nobody was asked.
+        asked: whether anybody was asked for it.
         seconds: how long building it took; None where it was not built.
+        run: the run that made it, where the backend built it and says so.
     """
 
     reference: str
     environments: tuple[str, ...]
-    digest: str = ""
+    known: str = ""
     asked: bool = False
     seconds: float | None = None
+    run: BuildRun | None = None
 
     @property
     def address(self) -> str:
-        """What tasks are registered with: with its digest, where that is known."""
-        return f"{self.reference}@{self.digest}" if self.digest else self.reference
+        """What tasks are registered with, as far as it is known."""
+        return self.known or self.reference
+
+    @property
+    def digest(self) -> str:
+        """``sha256:…`` where that is known."""
+        return self.known.partition("@")[2]
 
 
 @dataclass(frozen=True)
@@ -301,7 +318,7 @@ class Plan:
     @property
     def to_build(self) -> tuple[PlannedImage, ...]:
         """The images that would be built: a deploy that registers nothing builds none."""
-        return tuple(image for image in self.images if not image.digest) if self.to_register else ()
+        return tuple(image for image in self.images if not image.known) if self.to_register else ()
 
     @property
     def has_changes(self) -> bool:

@@ -11,7 +11,7 @@ import pytest
 from flyte_deploy.errors import DeployError
 from flyte_deploy.images.auth import Credentials
 from flyte_deploy.images.buildx import Choices
-from flyte_deploy.images.local import LocalBuilder
+from flyte_deploy.images.local import LocalBuilder, RegistryFinder
 from flyte_deploy.images.registry import Registries
 from tests.conftest import Write
 from tests.images.builds import Builds
@@ -136,10 +136,12 @@ def test_a_docker_that_cannot_be_used(write: Write, builds: Builds, tmp_path: Pa
         closed.bind(str(path))
         path.chmod(0)
         environ = {**builds.engine.environ(), "DOCKER_HOST": f"unix://{path}", "HOME": "/"}
+        registries = Registries(Credentials([]))
         builder = LocalBuilder(
             Choices(),
             1,
-            Registries(Credentials([])),
+            registries,
+            RegistryFinder(registries),
             environ,
             docker=("setpriv", "--bounding-set=-dac_override", "docker"),
         )

@@ -13,7 +13,7 @@ from flyte import Image
 from flyte_deploy.images.auth import Credentials
 from flyte_deploy.images.buildx import Choices
 from flyte_deploy.images.identity import tag
-from flyte_deploy.images.local import LocalBuilder
+from flyte_deploy.images.local import LocalBuilder, RegistryFinder
 from flyte_deploy.images.recipe import Built, Wanted
 from flyte_deploy.images.registry import Registries
 from flyte_deploy.images.render import render
@@ -29,7 +29,10 @@ def build(image: Any, checkout: Path, engine: Engine) -> tuple[Built, list[str]]
     repository = f"{engine.registry}/{image.name}"
     wanted = Wanted(repository, tag(recipe), recipe, ("env",))
     heard: list[Progress] = []
-    builder = LocalBuilder(Choices(builder="default"), 1, Registries(Credentials(())), engine.environ())
+    registries = Registries(Credentials(()))
+    builder = LocalBuilder(
+        Choices(builder="default"), 1, registries, RegistryFinder(registries), engine.environ()
+    )
     builder.check([wanted])
     (built,) = builder.build([wanted], heard.append)
     return built, [each.text for each in heard if each.kind == "build"]
@@ -67,7 +70,7 @@ def test_a_change_of_code_does_not_install_dependencies_again(checkout: Path, en
     assert second.wanted.tag != first.wanted.tag
     assert cached(log, "--no-install-project")
     assert not cached(log, "--no-editable")
-    said = engine.docker("run", "--rm", second.address, "python", "-c", "import app; print(app.WORD)")
+    said = engine.docker("run", "--rm", second.found.address, "python", "-c", "import app; print(app.WORD)")
     assert said.strip() == "other"
 
 
@@ -90,7 +93,7 @@ def test_git_and_credentials_never_reach_an_image(checkout: Path, engine: Engine
     name = f"own-{word}"
     image = Image.from_dockerfile(checkout / "Dockerfile", engine.registry, name, platform=(PLATFORM,))
     built, _ = build(image, checkout, engine)
-    found = engine.docker("run", "--rm", built.address, "find", "/here", "-type", "f").split()
+    found = engine.docker("run", "--rm", built.found.address, "find", "/here", "-type", "f").split()
     assert sorted(found) == ["/here/.dockerignore", "/here/Dockerfile", "/here/a.py", "/here/sub/b.py"]
 
 
@@ -118,7 +121,7 @@ def test_values_stand_as_they_were_written(checkout: Path, engine: Engine) -> No
     )
     built, _ = build(image, checkout, engine)
     script = "import os, json; print(json.dumps([dict(os.environ), os.listdir('/a dir')]))"
-    environment, names = json.loads(engine.docker("run", "--rm", built.address, "python", "-c", script))
+    environment, names = json.loads(engine.docker("run", "--rm", built.found.address, "python", "-c", script))
     assert names == [odd]
-    assert engine.docker("run", "--rm", built.address, "cat", "/b.txt") == word
+    assert engine.docker("run", "--rm", built.found.address, "cat", "/b.txt") == word
     assert {name: environment[name] for name in values} == {**values, "FILLED": f"{word} hello  world"}

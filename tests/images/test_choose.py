@@ -94,7 +94,7 @@ def test_platforms_that_are_asked_for(checkout: Path) -> None:
 
 @pytest.mark.parametrize(
     ("builder", "said"),
-    [("remote", "not supported yet"), ("local-podman", "local-podman is not"), ("mine", "'mine' is not")],
+    [("local-podman", "local-podman is not"), ("mine", "'mine' is not")],
 )
 def test_builders_that_there_are_not(checkout: Path, builder: str, said: str) -> None:
     # Said before anything of a registry, which the backend's builder would not need.

@@ -17,7 +17,7 @@ import pytest
 from flyte_deploy.images.auth import Credentials
 from flyte_deploy.images.buildx import Choices
 from flyte_deploy.images.identity import tag
-from flyte_deploy.images.local import LocalBuilder
+from flyte_deploy.images.local import LocalBuilder, RegistryFinder
 from flyte_deploy.images.recipe import Wanted
 from flyte_deploy.images.registry import Registries
 from flyte_deploy.images.render import render
@@ -167,11 +167,14 @@ def built_by_us(name: str, project: Path, engine: Engine) -> str:
     exec(image_of(name, f"{engine.registry}/ours"), names)
     recipe = render(source_of(names["image"], project), project)
     wanted = Wanted(f"{engine.registry}/ours/{name}", tag(recipe), recipe, (name,))
-    builder = LocalBuilder(Choices(builder="default"), 1, Registries(Credentials(())), engine.environ())
+    registries = Registries(Credentials(()))
+    builder = LocalBuilder(
+        Choices(builder="default"), 1, registries, RegistryFinder(registries), engine.environ()
+    )
     builder.check([wanted])
     (built,) = builder.build([wanted], lambda _: None)
-    assert built.digest.startswith("sha256:")
-    return built.address
+    assert "@sha256:" in built.found.address
+    return built.found.address
 
 
 def looks(address: str, engine: Engine) -> dict[str, Any]:

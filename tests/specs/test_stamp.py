@@ -80,7 +80,7 @@ def collected(task: object) -> tuple[Task, str]:
 
 
 def stamps(template: str, version: str = "v1", digest: str = "abc") -> Stamps:
-    return Stamps(Target("p", "d", "o"), version, BUNDLE, digest, IMAGES, image_cache(template, IMAGES))
+    return Stamps(Target("p", "d", "o"), version, BUNDLE, digest, IMAGES, image_cache(template, IMAGES, {}))
 
 
 @pytest.mark.parametrize("task", [one, two, three], ids=["container", "cached", "pod"])
@@ -157,7 +157,7 @@ def test_what_is_no_request_is_an_error() -> None:
 
 
 def test_only_what_is_deployed_is_in_the_image_cache() -> None:
-    text = image_cache('{"image_lookup": {"layered": "x", "gone": "y"}, "build_run_ids": {}}', IMAGES)
+    text = image_cache('{"image_lookup": {"layered": "x", "gone": "y"}, "build_run_ids": {}}', IMAGES, {})
     cache = json.loads(gzip.decompress(base64.b64decode(text)))
     assert cache == {"image_lookup": {"layered": IMAGES["layered"]}, "build_run_ids": {}}
     assert ImageCache.from_transport(text).image_lookup == {"layered": IMAGES["layered"]}

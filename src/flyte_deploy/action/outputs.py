@@ -51,7 +51,7 @@ def outputs_of(outcome: Plan | Deployment, plan_output: str) -> dict[str, str]:
         "bundle-digest": bundle.digest if bundle else "",
         "bundle-cached": "true" if bundle and not plan.uploads else "false",
         "images-built": str(sum(1 for image in images if image.seconds is not None)),
-        "images-cached": str(sum(1 for image in images if image.digest and image.seconds is None)),
+        "images-cached": str(sum(1 for image in images if image.known and image.seconds is None)),
         "registered": str(len(plan.to_register)),
         "unchanged": str(len(plan.tasks) - len(plan.to_register)),
         "console-url": console_url(plan),

@@ -184,12 +184,24 @@ def serve(ctx: click.Context, **_: object) -> int:
     """
     settings = resolve_serve(_given(ctx), os.environ, Path.cwd())
     from flyte_deploy import embedded
+    from flyte_deploy.errors import DeployError
+
+    worker = None
+    if settings.build_registry:
+        from flyte_deploy.embedded.worker import ImageWorker
+
+        worker = ImageWorker(settings.build_registry.strip("/"), dict(os.environ))
+        try:
+            worker.check()
+        except DeployError as error:
+            click.echo(f"No images are built here: {error.what}", err=True)
+            worker = None
 
     def ready(endpoint: object) -> None:
         click.echo(f"The embedded control plane listens on {endpoint} (it runs no tasks). Ctrl-C ends it.")
         sys.stdout.flush()
 
-    embedded.serve(host=settings.host, port=settings.port, data=settings.data, on_ready=ready)
+    embedded.serve(host=settings.host, port=settings.port, data=settings.data, on_ready=ready, worker=worker)
     return 0
 
 

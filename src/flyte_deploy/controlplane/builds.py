@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,6 +25,7 @@ from flyteidl2.core.security_pb2 import Secret
 from flyteidl2.core.types_pb2 import LiteralType, SimpleType
 from flyteidl2.dataproxy.dataproxy_service_pb2 import (
     GetActionDataRequest,
+    GetActionDataResponse,
     TailLogsRequest,
     UploadInputsRequest,
 )
@@ -44,7 +47,7 @@ from flyte_deploy.controlplane.listing import one_of, project_id
 from flyte_deploy.controlplane.unary import Call, Refused, Server, Work, run_all
 from flyte_deploy.controlplane.uploads import select_cluster
 from flyte_deploy.errors import DeployError
-from flyte_deploy.model import Target
+from flyte_deploy.model import BuildRun, Target
 
 TASK_NAME, TASK_PROJECT = "build-image", "system"
 SECRETS_FOLDER = "/etc/flyte/secrets"
@@ -55,7 +58,18 @@ _ACTION = "a0"
 _POLL = 2.0
 """Seconds between two looks at a run whose stream does not hold."""
 
+_LOG_ATTEMPTS = 10
+_BROKEN = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.UNKNOWN, grpc.StatusCode.INTERNAL)
+
 _LOCAL = "Build with --image-builder local, which needs a Docker engine."
+
+
+class NoBuilder(DeployError):  # noqa: N818 - what is the case
+    """The backend has no image builder."""
+
+
+class Stopped(Exception):  # noqa: N818 - not a failure
+    """Watching was ended because something else went wrong."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +77,7 @@ class BackendImage:
     """An image that the backend has built: its full name, and the run that made it where that is known."""
 
     name: str
-    run: RunIdentifier | None = None
+    run: BuildRun | None = None
 
 
 @dataclass(frozen=True)
@@ -94,6 +108,8 @@ class BuildRuns:
     task_domain: str = "production"
     _spec: TaskSpec | None = None
     _servers: dict[int, Server] = field(default_factory=dict)
+    _streams: set[Any] = field(default_factory=set)
+    _stopped: threading.Event = field(default_factory=threading.Event)
 
     def task(self) -> TaskSpec:
         """The newest ``build-image``, asked for once.
@@ -122,7 +138,7 @@ class BuildRuns:
         *,
         secrets: Sequence[tuple[str, str]] = (),
         overwrite: bool = False,
-    ) -> tuple[RunIdentifier, bool]:
+    ) -> tuple[BuildRun, bool]:
         """Start a run of this name, or find the one that is there; says whether it was started now.
 
         Args:
@@ -139,50 +155,97 @@ class BuildRuns:
             wanted.env_var = ""
             spec.task_template.security_context.secrets.append(wanted)
         literals = inputs_of(spec, inputs)
-        run = RunIdentifier(
-            org=self.target.org, project=self.target.project, domain=self.target.domain, name=name
-        )
+        run = BuildRun(self.target.org, self.target.project, self.target.domain, name)
         return run, self.plane.do(self._start(run, spec, literals, overwrite))
 
-    def states(self, run: RunIdentifier) -> Iterator[State]:
-        """How far a run is, at once and after each change, to its end.
+    def has_inputs(self, run: BuildRun, inputs: Mapping[str, str]) -> bool:
+        """Whether a run that is there was started with these inputs; yes where the backend does not say."""
+        server = self._cluster(SelectClusterRequest.OPERATION_GET_ACTION_DATA)
+        found = self.plane.do(self._data(server, run)).inputs.literals
+        wanted = inputs_of(self.task(), inputs).literals
+        return not found or {one.name: one.value for one in found} == {one.name: one.value for one in wanted}
+
+    def states(self, run: BuildRun, limit: float) -> Iterator[State]:
+        """How far a run is, at once and after each change, to its end or to a moment of the monotonic clock.
 
         The stream of the backend is taken up again where it breaks, and the run is asked for where no stream
         holds.
+
+        Raises:
+            Stopped: after `stop`.
         """
         last: State | None = None
-        for state in self._raw_states(run):
+        for state in self._raw_states(run, limit):
             if state != last:
                 last = state
                 yield state
             if state.done:
                 return
 
-    def lines(self, run: RunIdentifier, on_line: Callable[[str], None], seconds: float | None = None) -> None:
+    def lines(self, run: BuildRun, on_line: Callable[[str], None]) -> None:
         """Hand on the lines of a run's log as they come; ends with it, or where the backend has no logs."""
-        try:
-            server = self._cluster(SelectClusterRequest.OPERATION_TAIL_LOGS)
-            request = TailLogsRequest(action_id=_action(run), attempt=1)
-            for response in server.data_proxy.TailLogs(request, timeout=seconds):
-                for logs in response.logs:
-                    for line in logs.lines:
-                        on_line(line.message)
-        except (grpc.RpcError, DeployError):
-            # A help only: what came of the run is asked for by itself.
-            return
+        seen = 0
+        for _ in range(_LOG_ATTEMPTS):
+            number = 0
+            try:
+                server = self._cluster(SelectClusterRequest.OPERATION_TAIL_LOGS)
+                request = TailLogsRequest(action_id=_action(run), attempt=1)
+                with self._stream(server.data_proxy.TailLogs(request)) as stream:
+                    for response in stream:
+                        for line in (line for logs in response.logs for line in logs.lines):
+                            number += 1
+                            if number > seen:
+                                on_line(line.message)
+                return
+            except grpc.RpcError as error:
+                # A help only: what came of the run is asked for by itself.
+                if isinstance(error, grpc.Call) and error.code() not in _BROKEN:
+                    return
+            except (DeployError, Stopped):
+                return
+            # From its beginning again, less what was handed on.
+            seen = max(seen, number)
+            if self._stopped.wait(_POLL):
+                return
 
-    def image_of(self, run: RunIdentifier) -> str:
+    def stop(self) -> None:
+        """End all that is being watched; whoever watches gets `Stopped`."""
+        self._stopped.set()
+        for stream in list(self._streams):
+            stream.cancel()
+
+    def image_of(self, run: BuildRun) -> str:
         """The full name of the image that a run has made."""
         server = self._cluster(SelectClusterRequest.OPERATION_GET_ACTION_DATA)
-        return self.plane.do(self._output(server, run))
+        literals = self.plane.do(self._data(server, run)).outputs.literals
+        name = str(literals[0].value.scalar.primitive.string_value) if literals else ""
+        if not name:
+            raise DeployError(
+                f"the image build {run.name} ended well, and says no image",
+                where=str(self.plane.endpoint),
+                mend="This is for whoever runs the control plane to mend.",
+            )
+        return name
 
-    def abort(self, run: RunIdentifier, reason: str) -> None:
+    def abort(self, run: BuildRun, reason: str) -> None:
         """End a run; one that has ended or vanished is no error."""
         server = self.plane.server
         try:
-            server.runs.AbortRun(AbortRunRequest(run_id=run, reason=reason), timeout=10)
+            server.runs.AbortRun(AbortRunRequest(run_id=_id(run), reason=reason), timeout=10)
         except grpc.RpcError:
             return
+
+    @contextmanager
+    def _stream(self, stream: Any) -> Iterator[Any]:
+        """A stream that `stop` ends."""
+        self._streams.add(stream)
+        try:
+            if self._stopped.is_set():
+                raise Stopped
+            yield stream
+        finally:
+            self._streams.discard(stream)
+            stream.cancel()
 
     def _cluster(self, operation: SelectClusterRequest.Operation) -> Server:
         if operation not in self._servers:
@@ -235,18 +298,21 @@ class BuildRuns:
                 raise _no_builder("it does not know the service for images") from None
             raise
         image = answer.image
-        return BackendImage(image.fqin, image.build_run if image.HasField("build_run") else None)
+        made = image.build_run
+        # As the SDK: a run without all of these has no page in the console.
+        run = BuildRun(made.org, made.project, made.domain, made.name)
+        return BackendImage(image.fqin, run if run.project and run.domain and run.name else None)
 
-    def _start(self, run: RunIdentifier, spec: TaskSpec, inputs: Inputs, overwrite: bool) -> Work[bool]:
+    def _start(self, run: BuildRun, spec: TaskSpec, inputs: Inputs, overwrite: bool) -> Work[bool]:
         cluster = yield from select_cluster(
             self.plane, self.target, SelectClusterRequest.OPERATION_UPLOAD_INPUTS
         )
-        upload = UploadInputsRequest(inputs=inputs, task_spec=spec, run_id=run)
+        upload = UploadInputsRequest(inputs=inputs, task_spec=spec, run_id=_id(run))
         doing = "uploading the inputs of an image build"
         answer = yield Call(cluster, cluster.data_proxy.UploadInputs, upload, doing)
         server = self.plane.server
         request = CreateRunRequest(
-            run_id=run,
+            run_id=_id(run),
             task_spec=spec,
             offloaded_input_data=answer.offloaded_input_data,
             run_spec=RunSpec(
@@ -266,27 +332,26 @@ class BuildRuns:
             raise
         return True
 
-    def _raw_states(self, run: RunIdentifier) -> Iterator[State]:
+    def _raw_states(self, run: BuildRun, limit: float) -> Iterator[State]:
         server = self.plane.server
-        while True:
+        while (left := limit - time.monotonic()) > 0:
             came = False
             try:
-                stream = server.runs.WatchActionDetails(WatchActionDetailsRequest(action_id=_action(run)))
-                for response in stream:
-                    came = True
-                    yield _state(response.details)
+                request = WatchActionDetailsRequest(action_id=_action(run))
+                with self._stream(server.runs.WatchActionDetails(request, timeout=left)) as stream:
+                    for response in stream:
+                        came = True
+                        yield _state(response.details)
             except grpc.RpcError as error:
                 code = error.code() if isinstance(error, grpc.Call) else grpc.StatusCode.UNKNOWN
                 if code is grpc.StatusCode.NOT_FOUND:
                     raise _vanished(run, server) from None
-                if code in (grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.UNAUTHENTICATED):
-                    raise
-            if not came:
-                time.sleep(_POLL)
+            if self._stopped.wait(0 if came else _POLL):
+                raise Stopped
             # Whatever the stream left out: a look by itself, with the patience of every call.
             yield self.plane.do(self._look(server, run))
 
-    def _look(self, server: Server, run: RunIdentifier) -> Work[State]:
+    def _look(self, server: Server, run: BuildRun) -> Work[State]:
         request = GetActionDetailsRequest(action_id=_action(run))
         doing = f"asking how far the image build {run.name} is"
         try:
@@ -297,19 +362,12 @@ class BuildRuns:
             raise
         return _state(answer.details)
 
-    def _output(self, server: Server, run: RunIdentifier) -> Work[str]:
+    def _data(self, server: Server, run: BuildRun) -> Work[GetActionDataResponse]:
         request = GetActionDataRequest(action_id=_action(run))
         doing = f"asking for the image of the build {run.name}"
         answer = yield Call(server, server.data_proxy.GetActionData, request, doing)
-        literals = answer.outputs.literals
-        name = literals[0].value.scalar.primitive.string_value if literals else ""
-        if not name:
-            raise DeployError(
-                f"the image build {run.name} ended well, and says no image",
-                where=str(self.plane.endpoint),
-                mend="This is for whoever runs the control plane to mend.",
-            )
-        return str(name)
+        data: GetActionDataResponse = answer
+        return data
 
 
 def inputs_of(spec: TaskSpec, given: Mapping[str, str]) -> Inputs:
@@ -352,8 +410,12 @@ def _literal(kind: LiteralType, text: str) -> Literal | None:
     return None
 
 
-def _action(run: RunIdentifier) -> ActionIdentifier:
-    return ActionIdentifier(run=run, name=_ACTION)
+def _id(run: BuildRun) -> RunIdentifier:
+    return RunIdentifier(org=run.org, project=run.project, domain=run.domain, name=run.name)
+
+
+def _action(run: BuildRun) -> ActionIdentifier:
+    return ActionIdentifier(run=_id(run), name=_ACTION)
 
 
 def _state(details: Any) -> State:
@@ -368,11 +430,11 @@ def _state(details: Any) -> State:
     )
 
 
-def _no_builder(why: str) -> DeployError:
-    return DeployError(f"this backend has no image builder: {why}", mend=_LOCAL)
+def _no_builder(why: str) -> NoBuilder:
+    return NoBuilder(f"this backend has no image builder: {why}", mend=_LOCAL)
 
 
-def _vanished(run: RunIdentifier, server: Server) -> DeployError:
+def _vanished(run: BuildRun, server: Server) -> DeployError:
     return DeployError(
         f"the image build {run.name} is not there any more",
         where=str(server.endpoint),

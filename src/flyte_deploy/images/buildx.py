@@ -39,6 +39,7 @@ class Choices:
     provenance: str = ""
     sbom: str = ""
     compression: str = ""
+    load: bool = False
     more: tuple[str, ...] = ()
     """Further arguments, from ``FLYTE_DOCKER_BUILD_EXTRA_ARGS``."""
 
@@ -67,7 +68,7 @@ def build(image: Wanted, where: Where, choices: Choices) -> list[str]:
         str(where.metadata),
         "--progress",
         "plain",
-        *pushed(choices.compression),
+        *(["--load"] if choices.load else pushed(choices.compression)),
         *choices.more,
         str(where.context),
     ]

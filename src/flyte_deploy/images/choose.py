@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flyte_deploy.errors import DeployError
+from flyte_deploy.images.checkout import Checkout
 from flyte_deploy.images.identity import tag
-from flyte_deploy.images.recipe import Recipe, Wanted
+from flyte_deploy.images.recipe import Order, Recipe, Wanted
 from flyte_deploy.images.render import CodeFiles, render
 from flyte_deploy.images.source import ImageSource
 from flyte_deploy.model import Environment
@@ -58,6 +59,7 @@ class Workshop:
         sdk: the version of the project's SDK.
         endpoint: the control plane's, as written: the devbox has a registry of its own.
         builder: who builds.
+        load: whether images stay in the engine here.
     """
 
     checkout: Path
@@ -68,6 +70,7 @@ class Workshop:
     sdk: str = ""
     endpoint: str = ""
     builder: str = "local"
+    load: bool = False
 
 
 def choose_images(
@@ -125,8 +128,12 @@ class _Recipes:
         self._workshop = workshop
         self._known: dict[tuple[ImageSource, str], tuple[Recipe, str]] = {}
 
+    def base(self, environment: Environment, source: ImageSource) -> str:
+        """The address of a base that is given by its name; empty for one that the source has itself."""
+        return _named(environment, source.reference, self._given) if source.reference else ""
+
     def of(self, environment: Environment, source: ImageSource) -> tuple[Recipe, str]:
-        base = _named(environment, source.reference, self._given) if source.reference else ""
+        base = self.base(environment, source)
         key = (source, base)
         if key not in self._known:
             recipe = render(
@@ -167,12 +174,11 @@ def check_builder(name: str) -> None:
     """Refuse builders that there are not.
 
     Raises:
-        DeployError: for any but the local one.
+        DeployError: for any but Docker here and the backend's.
     """
-    if name == "local":
+    if name in ("local", "remote", "auto"):
         return
     why = {
-        "remote": "the backend's image builder is not supported yet",
         "local-podman": "images are built with BuildKit: the image builder local-podman is not supported",
     }
     raise DeployError(
@@ -198,18 +204,11 @@ def _wanted(environment: Environment, recipes: _Recipes, workshop: Workshop) -> 
     said = source.registry if source.registry.rstrip("/") != _PUBLIC else ""
     devbox = _DEVBOX if "localhost" in workshop.endpoint else ""
     registry = (said or workshop.registry or devbox).removeprefix("https://").strip("/")
-    if not registry:
-        raise DeployError(
-            f"the image of environment '{environment.name}' has to be built, and there is no registry to"
-            " push it to",
-            where=where or None,
-            mend="Name one with --registry HOST/PATH, FLYTE_IMAGE_REGISTRY, or image.registry in config.yaml;"
-            f" or give the address of a built image: --image {environment.name}=URI.",
-            usage=True,
-        )
+    if not registry and workshop.builder == "local" and not workshop.load:
+        raise no_registry(environment.name, where)
     name = source.name or environment.name
     for text, form, what in ((registry, _REGISTRY, "registry"), (name, _NAME, "name of an image")):
-        if not form.fullmatch(text):
+        if text and not form.fullmatch(text):
             raise DeployError(
                 f"{text!r} is no {what}",
                 where=where or None,
@@ -217,7 +216,37 @@ def _wanted(environment: Environment, recipes: _Recipes, workshop: Workshop) -> 
                 usage=True,
             )
     recipe, name_of_content = recipes.of(environment, source)
-    return Wanted(f"{registry}/{name}", name_of_content, recipe, (environment.name,))
+    base = recipes.base(environment, source)
+
+    def order() -> Order:
+        # The generated code of the backend's form is needed only there.
+        from flyte_deploy.images.spec import image_spec
+
+        checkout = Checkout(str(workshop.checkout), where or None)
+        platforms = recipe.platforms if recipe.strict_platforms else ()
+        return image_spec(source, checkout, base=source.base or base, platforms=platforms, code=workshop.code)
+
+    repository = f"{registry}/{name}" if registry else name
+    return Wanted(
+        repository,
+        name_of_content,
+        recipe,
+        (environment.name,),
+        order=order,
+        where=where,
+        registry=registry,
+    )
+
+
+def no_registry(environment: str, where: str) -> DeployError:
+    """An image has to be built, and there is nowhere to push it to."""
+    return DeployError(
+        f"the image of environment '{environment}' has to be built, and there is no registry to push it to",
+        where=where or None,
+        mend="Name one with --registry HOST/PATH, FLYTE_IMAGE_REGISTRY, or image.registry in config.yaml;"
+        f" or give the address of a built image: --image {environment}=URI.",
+        usage=True,
+    )
 
 
 def _named(environment: Environment, name: str, given: Mapping[str, str]) -> str:

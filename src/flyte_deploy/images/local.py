@@ -12,7 +12,7 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -23,7 +23,7 @@ from flyte_deploy.http import trusted_roots
 from flyte_deploy.images import buildx
 from flyte_deploy.images.docker_config import auth_variable
 from flyte_deploy.images.places import Asked, Place, Places, caches, is_lost, no_engine, spread
-from flyte_deploy.images.recipe import Built, Listen, Recipe, Registries, Wanted
+from flyte_deploy.images.recipe import Built, Finder, Found, Listen, Recipe, Registries, Wanted, together
 from flyte_deploy.model import Progress
 from flyte_deploy.settings import Settings
 from flyte_deploy.tls import trusting
@@ -47,6 +47,35 @@ class BuildStopped(Exception):  # noqa: N818 - not a failure
     """The build was ended because something else went wrong."""
 
 
+@dataclass(frozen=True)
+class RegistryFinder:
+    """Finds images where they are pushed to, by their digests."""
+
+    registries: Registries
+
+    def find(self, images: Sequence[Wanted]) -> Mapping[str, Found | None]:
+        """Ask all registries at once."""
+        digests = self.registries.digests([one.reference for one in images])
+        return {name: Found(f"{name}@{digest}") if digest else None for name, digest in digests.items()}
+
+
+@dataclass(frozen=True)
+class EngineFinder:
+    """Finds images in the store of the engine here, by their names: no registry knows a digest of them."""
+
+    def find(self, images: Sequence[Wanted]) -> Mapping[str, Found | None]:
+        """Ask the engine, once."""
+        names = [one.reference for one in images]
+        if shutil.which("docker") is None:
+            raise no_engine("there is no docker command")
+        command = ["docker", "image", "inspect", "--format", '{{join .RepoTags "\\n"}}', *names]
+        asked = subprocess.run(command, capture_output=True, text=True, check=False)
+        there = set(asked.stdout.split())
+        if asked.returncode != 0 and "no such image" not in asked.stderr.lower():
+            raise no_engine(" ".join(asked.stderr.split()))
+        return {name: Found(name) if name in there else None for name in names}
+
+
 @dataclass
 class LocalBuilder:
     """Builds images side by side with docker buildx, and pushes them.
@@ -54,16 +83,19 @@ class LocalBuilder:
     Args:
         choices: what holds for all builds.
         concurrency: how many at a time.
-        registries: asked once more before an image is built.
+        registries: has the logins of docker.
+        finder: asked once more before an image is built.
         environ: this process's environment; docker gets what it needs of it, and the secrets that are named.
         docker: the command that docker is called by.
         builder, endpoint, pool, tls: where builds may go, see `Places`.
         authorities: certificate authorities that builds trust, PEM; empty for those of the base images.
+        timeout: seconds that a build may take.
     """
 
     choices: buildx.Choices
     concurrency: int
     registries: Registries
+    finder: Finder
     environ: Mapping[str, str]
     docker: tuple[str, ...] = ("docker",)
     builder: str = ""
@@ -71,6 +103,9 @@ class LocalBuilder:
     pool: tuple[str, ...] = ()
     tls: Path | None = None
     authorities: str = ""
+    timeout: float = 3600.0
+    live: Callable[[str], None] | None = None
+    """Told each line of a build's log as it comes, where there is one image to build."""
     _running: set[subprocess.Popen[str]] = field(default_factory=set)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _stopped: bool = False
@@ -128,17 +163,17 @@ class LocalBuilder:
                 for future in [executor.submit(one, image) for image in images]:
                     future.result()
             except BaseException:
-                self._stop()
+                self.stop()
                 raise
         if failures:
-            raise _together(failures, list(done.values()))
+            raise together(failures, list(done.values()))
         return tuple(done[image.reference] for image in images)
 
     def _build(self, image: Wanted, turns: Sequence[Place], listen: Listen) -> Built:
         if self._stopped:
             raise BuildStopped
         # Somebody else may have built the same meanwhile.
-        there = self.registries.digests([image.reference])[image.reference]
+        there = self.finder.find([image])[image.reference]
         if there:
             listen(Progress("image", f"{image.reference} is there by now"))
             return Built(image, there)
@@ -168,7 +203,8 @@ class LocalBuilder:
                 raise DeployError(f"the build of {image.reference} left no digest: {error}") from error
         seconds = time.monotonic() - started
         listen(Progress("image", f"built {image.reference} in {seconds:.1f} s"))
-        return Built(image, digest, seconds)
+        address = image.reference if self.choices.load else f"{image.reference}@{digest}"
+        return Built(image, Found(address), seconds)
 
     def _choices(self, image: Wanted, place: Place) -> buildx.Choices:
         scope = "-".join(image.environments)[:60]
@@ -220,11 +256,24 @@ class LocalBuilder:
                 start_new_session=True,
             )
             self._running.add(process)
+        late = threading.Event()
+
+        def end() -> None:
+            late.set()
+            os.killpg(process.pid, signal.SIGKILL)
+
+        timer = threading.Timer(self.timeout, end)
+        timer.daemon = True
+        timer.start()
         try:
             assert process.stdout is not None
-            lines += [line.rstrip("\n") for line in process.stdout]
+            for line in process.stdout:
+                lines.append(line.rstrip("\n"))
+                if self.live is not None:
+                    self.live(lines[-1])
             status = process.wait()
         finally:
+            timer.cancel()
             with self._lock:
                 self._running.discard(process)
         if self._stopped:
@@ -232,6 +281,8 @@ class LocalBuilder:
         if status == 0:
             return lines
         what, details = buildx.failure(lines)
+        if late.is_set():
+            what = f"its build takes more than {self.timeout:g} s (--image-timeout)"
         error = DeployError(
             f"image {image.reference} of {', '.join(image.environments)} cannot be built: {what}",
             details=details,
@@ -240,7 +291,7 @@ class LocalBuilder:
             raise _Lost(error)
         raise error
 
-    def _stop(self) -> None:
+    def stop(self) -> None:
         """End all builds that run."""
         self._stopped = True
         with self._lock:
@@ -321,7 +372,7 @@ class LocalBuilder:
         return kept
 
 
-def local_builder(settings: Settings, registries: Registries) -> LocalBuilder:
+def local_builder(settings: Settings, registries: Registries, finder: Finder) -> LocalBuilder:
     """The local builder, as the settings have it.
 
     Raises:
@@ -338,6 +389,7 @@ def local_builder(settings: Settings, registries: Registries) -> LocalBuilder:
         provenance=settings.provenance,
         sbom=settings.sbom,
         compression=settings.image_compression,
+        load=settings.load_images,
         more=tuple(shlex.split(os.environ.get("FLYTE_DOCKER_BUILD_EXTRA_ARGS", ""))),
     )
     try:
@@ -348,6 +400,7 @@ def local_builder(settings: Settings, registries: Registries) -> LocalBuilder:
         choices,
         settings.image_concurrency,
         registries,
+        finder,
         dict(os.environ),
         docker=tuple(str(part) for part in command),
         builder=settings.buildx_builder,
@@ -355,6 +408,7 @@ def local_builder(settings: Settings, registries: Registries) -> LocalBuilder:
         pool=settings.buildkit,
         tls=settings.buildkit_tls,
         authorities=_authorities(settings.ca_cert),
+        timeout=settings.image_timeout,
     )
 
 
@@ -393,12 +447,3 @@ def _lay_out(recipe: Recipe, folder: Path, authorities: str) -> buildx.Where:
             shutil.copyfile(file.source, target)
         target.chmod(file.mode)
     return buildx.Where(dockerfile, context, metadata, trusted)
-
-
-def _together(failures: list[DeployError], done: list[Built]) -> DeployError:
-    built = f"{len(done)} others are built: the same command goes on from there." if done else None
-    if len(failures) == 1:
-        (one,) = failures
-        return DeployError(one.what, where=one.where, details=one.details, mend=one.mend or built)
-    details = [line for one in failures for line in (one.what, *(f"  {line}" for line in one.details))]
-    return DeployError(f"{len(failures)} images cannot be built", details=tuple(details), mend=built)

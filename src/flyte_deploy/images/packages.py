@@ -10,6 +10,7 @@ import re
 import shlex
 from collections.abc import Iterator
 
+from flyte_deploy.images.checkout import Checkout
 from flyte_deploy.images.context import Context, run
 from flyte_deploy.images.source import Apt, Pip, PipOptions, Requirements, Wheels
 
@@ -50,7 +51,7 @@ def requirements(layer: Requirements, context: Context) -> list[str]:
     """Install what a requirements file says. The file is mounted, with those that it refers to."""
     main = context.checkout.file(layer.file, "requirements file")
     # Which files it refers to is found here: what the collector found comes from the code.
-    files = _with_nested(main, context)
+    files = with_nested(main, context.checkout)
     folder = context.new_folder()
     if len(files) == 1:
         context.add(folder, [("requirements.txt", main)])
@@ -66,19 +67,24 @@ def requirements(layer: Requirements, context: Context) -> list[str]:
     return [run([UV_CACHE, mount, *context.secret_mounts(layer.secrets)], command)]
 
 
-def _with_nested(main: str, context: Context) -> list[str]:
+def with_nested(main: str, checkout: Checkout) -> list[str]:
+    """A requirements file and those that it refers to, real paths.
+
+    Raises:
+        DeployError: for one that does not exist or lies elsewhere.
+    """
     found = [main]
     for file in found:
-        for line, name in _references(context.checkout.text(file, "requirements file")):
+        for line, name in _references(checkout.text(file, "requirements file")):
             if "://" in name or "$" in name:
                 continue
             path = os.path.join(os.path.dirname(file), name)
             if not os.path.lexists(path):
-                raise context.checkout.error(
-                    f"line {line} of {context.checkout.shown(file)} refers to {name}, which does not exist",
+                raise checkout.error(
+                    f"line {line} of {checkout.shown(file)} refers to {name}, which does not exist",
                     "It is relative to the file that names it.",
                 )
-            real = context.checkout.file(path, "requirements file")
+            real = checkout.file(path, "requirements file")
             if real not in found:
                 found.append(real)
     return found
@@ -98,12 +104,7 @@ def wheels(layer: Wheels, context: Context) -> list[str]:
     """
     what = "wheel folder"
     source = context.checkout.folder(layer.folder, what)
-    files = sorted(name for name in os.listdir(source) if name.endswith(_WHEELHOUSE))
-    if not any(name.endswith(".whl") for name in files):
-        raise context.checkout.error(
-            f"the {what} {context.checkout.shown(layer.folder)} holds no wheel (*.whl)",
-            "Build it first, for example with uv build.",
-        )
+    files = wheel_files(layer.folder, source, context.checkout)
     pairs = [
         (context.line(name, what), context.checkout.file(os.path.join(source, name), what)) for name in files
     ]
@@ -122,6 +123,21 @@ def wheels(layer: Wheels, context: Context) -> list[str]:
             " ".join([_INSTALL, *given, "--find-links /dist --no-deps --no-index --reinstall", package]),
         ),
     ]
+
+
+def wheel_files(folder: str, real: str, checkout: Checkout) -> list[str]:
+    """What pip finds in a folder of wheels.
+
+    Raises:
+        DeployError: where there is no wheel.
+    """
+    files = sorted(name for name in os.listdir(real) if name.endswith(_WHEELHOUSE))
+    if not any(name.endswith(".whl") for name in files):
+        raise checkout.error(
+            f"the wheel folder {checkout.shown(folder)} holds no wheel (*.whl)",
+            "Build it first, for example with uv build.",
+        )
+    return files
 
 
 def apt(layer: Apt, context: Context) -> list[str]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import re
 
+from flyte_deploy.images.checkout import Checkout
 from flyte_deploy.images.context import Context, run
 from flyte_deploy.images.dockerignore import DockerIgnore
 from flyte_deploy.images.packages import UV_CACHE, arguments
@@ -21,7 +22,7 @@ PIXI_IMAGE = "ghcr.io/prefix-dev/pixi:0.72.2"
 """What pixi is copied from: the version of Flyte's SDK 2.12."""
 
 _PROJECT = "/root/.flyte/project"
-_PIXI_PROJECT = "/opt/pixi-project"
+PIXI_PROJECT = "/opt/pixi-project"
 _POETRY_CACHE = "--mount=type=cache,mode=0777,target=/tmp/poetry_cache,id=flyte-poetry,sharing=locked"
 _PIXI_CACHE = "--mount=type=cache,mode=0777,target=/root/.cache/rattler,id=flyte-pixi"
 _ACTIVE = "VIRTUAL_ENV=${VIRTUAL_ENV-/opt/venv}"
@@ -33,7 +34,7 @@ _LOCAL_IN_LOCK = re.compile(r'\b(?:editable|directory|path|virtual)\s*=\s*"(?!\.
 _LOCAL_IN_MANIFEST = re.compile(r"\bpath\s*=")
 
 # What Flyte's SDK leaves out of folders that are installed in place.
-_STANDARD = DockerIgnore(
+STANDARD = DockerIgnore(
     (
         *(".git", "*.pyc", "**/*.pyc", "__pycache__", "**/__pycache__", ".cache", ".cache/*"),
         *(".ruff_cache", "**/.ruff_cache", ".mypy_cache", "**/.mypy_cache", ".pytest_cache"),
@@ -60,7 +61,7 @@ def _uv_dependencies(layer: UvProject, context: Context) -> list[str]:
     for editable in layer.editables:
         # Where it lies from the project's folder, which is where it lies in the bundle when a task runs.
         target = os.path.relpath(editable, os.path.dirname(layer.pyproject))
-        ignore = DockerIgnore((*_STANDARD.patterns, *context.ignore.patterns))
+        ignore = DockerIgnore((*STANDARD.patterns, *context.ignore.patterns))
         source = context.add_tree(editable, "editable dependency", ignore)
         target = context.mountable(target, "path of an editable dependency")
         mounts.append(f"--mount=type=bind,source={source},target={target},rw")
@@ -121,40 +122,50 @@ def poetry(layer: PoetryProject, context: Context) -> list[str]:
     return lines
 
 
-def pixi(layer: PixiProject, context: Context) -> list[str]:
-    """Install a pixi project, whose environment becomes the one that tasks run in."""
+def pixi_manifest(layer: PixiProject, checkout: Checkout) -> str:
+    """What the manifest is called.
+
+    Raises:
+        DeployError: for a name that pixi does not look for, and where the environment has no name of one.
+    """
     if not _WORD.fullmatch(layer.environment):
-        raise context.checkout.error(f"{layer.environment!r} is no name of a pixi environment", None)
+        raise checkout.error(f"{layer.environment!r} is no name of a pixi environment", None)
     name = os.path.basename(layer.manifest) if layer.manifest else "pixi.toml"
     if name not in ("pixi.toml", "pyproject.toml"):
-        raise context.checkout.error(
-            f"the pixi manifest {context.checkout.shown(layer.manifest)} has to be called pixi.toml or"
+        raise checkout.error(
+            f"the pixi manifest {checkout.shown(layer.manifest)} has to be called pixi.toml or"
             " pyproject.toml",
             None,
         )
+    return name
+
+
+def pixi(layer: PixiProject, context: Context) -> list[str]:
+    """Install a pixi project, whose environment becomes the one that tasks run in."""
+    name = pixi_manifest(layer, context.checkout)
     given = context.line(layer.extra_args, "extra_args")
     locked = "--locked" if layer.lock and "--frozen" not in given else ""
     lines = ["COPY --from=pixi /usr/local/bin/pixi /usr/local/bin/pixi"]
     if layer.install:
         folder = _whole_project(layer.manifest, layer.lock, "pixi.lock", context)
-        lines.append(f"COPY {folder} {_PIXI_PROJECT}")
+        lines.append(f"COPY {folder} {PIXI_PROJECT}")
     else:
         folder = context.new_folder()
         if layer.manifest:
             context.add(folder, [(name, context.checkout.file(layer.manifest, "pixi manifest"))])
         else:
             context.add_text(folder, name, layer.text)
-        lines.append(f"COPY {folder}/{name} {_PIXI_PROJECT}/{name}")
+        lines.append(f"COPY {folder}/{name} {PIXI_PROJECT}/{name}")
         if layer.lock:
             context.add(folder, [("pixi.lock", context.checkout.file(layer.lock, "pixi.lock"))])
-            lines.append(f"COPY {folder}/pixi.lock {_PIXI_PROJECT}/pixi.lock")
-    install = f"pixi install --manifest-path {_PIXI_PROJECT}/{name} --environment {layer.environment}"
+            lines.append(f"COPY {folder}/pixi.lock {PIXI_PROJECT}/pixi.lock")
+    install = f"pixi install --manifest-path {PIXI_PROJECT}/{name} --environment {layer.environment}"
     lines.append(run([_PIXI_CACHE, *context.secret_mounts(layer.secrets)], _words(install, locked, given)))
-    environment = f"{_PIXI_PROJECT}/.pixi/envs/{layer.environment}"
+    environment = f"{PIXI_PROJECT}/.pixi/envs/{layer.environment}"
     lines.append(
         f"ENV VIRTUAL_ENV={environment} \\\n"
         f"    UV_PYTHON={environment}/bin/python \\\n"
-        f"    PIXI_PROJECT_MANIFEST={_PIXI_PROJECT}/{name} \\\n"
+        f"    PIXI_PROJECT_MANIFEST={PIXI_PROJECT}/{name} \\\n"
         f"    PATH={environment}/bin:$PATH"
     )
     return lines

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from flyte_deploy.model import Progress
+from flyte_deploy.errors import DeployError
+from flyte_deploy.model import BuildRun, Progress
 
 Listen = Callable[[Progress], None]
 
@@ -78,6 +79,21 @@ class Recipe:
 
 
 @dataclass(frozen=True)
+class Order:
+    """An image in the backend's form.
+
+    Args:
+        spec: a serialized ``ImageSpec``.
+        files: the context.
+        secrets: group and key of each secret that the build mounts.
+    """
+
+    spec: bytes
+    files: tuple[ContextFile, ...] = ()
+    secrets: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
 class Wanted:
     """An image that has to exist: where, under which tag (a digest of the recipe), for which environments."""
 
@@ -85,6 +101,12 @@ class Wanted:
     tag: str
     recipe: Recipe
     environments: tuple[str, ...]
+    order: Callable[[], Order] | None = field(default=None, compare=False)
+    """Gives the image in the backend's form, where a description of it is there."""
+    where: str = ""
+    """The place that it is declared at."""
+    registry: str = ""
+    """The registry in `repository`, as it was named; empty where the builder has one of its own."""
 
     @property
     def reference(self) -> str:
@@ -93,17 +115,32 @@ class Wanted:
 
 
 @dataclass(frozen=True)
+class Found:
+    """An image that exists: the address that tasks are registered with, ``repository:tag@sha256:…`` where its
+    digest is known, and the backend's run that made it, where there is one."""
+
+    address: str
+    run: BuildRun | None = None
+
+
+@dataclass(frozen=True)
 class Built:
-    """An image that exists: its digest, ``sha256:…``, and what making it took, in seconds; None if found."""
+    """What came of an image, and what making it took, in seconds; None if it was there."""
 
     wanted: Wanted
-    digest: str
+    found: Found
     seconds: float | None = None
 
-    @property
-    def address(self) -> str:
-        """What tasks are registered with: ``repository:tag@sha256:…``."""
-        return f"{self.wanted.reference}@{self.digest}"
+
+class Finder(Protocol):
+    """Knows which images are there."""
+
+    def find(self, images: Sequence[Wanted]) -> Mapping[str, Found | None]:
+        """Each image by its reference, None for one that is not there. All are asked for at once.
+
+        Raises:
+            DeployError: where nobody can be asked.
+        """
 
 
 class Registries(Protocol):
@@ -144,3 +181,13 @@ class Builder(Protocol):
 
     def describe(self) -> str:
         """The builder, in words for people."""
+
+
+def together(failures: Sequence[DeployError], done: Sequence[Built]) -> DeployError:
+    """Builds that failed side by side, as one error; it says what is built nevertheless."""
+    built = f"{len(done)} others are built: the same command goes on from there." if done else None
+    if len(failures) == 1:
+        (one,) = failures
+        return DeployError(one.what, where=one.where, details=one.details, mend=one.mend or built)
+    details = [line for one in failures for line in (one.what, *(f"  {line}" for line in one.details))]
+    return DeployError(f"{len(failures)} images cannot be built", details=tuple(details), mend=built)

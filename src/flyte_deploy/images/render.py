@@ -104,7 +104,7 @@ def _rendered(image: ImageSource, base: str, checkout: Checkout, code: CodeFiles
         )
     if not _PYTHON.fullmatch(image.python):
         raise checkout.error(f"{image.python!r} of image '{image.name}' is no Python version", None)
-    context = Context(checkout, _ignore(image, checkout))
+    context = Context(checkout, ignored(image, checkout))
     # The code comes last, as with the SDK: nothing that is installed has to wait for it.
     layers = sorted(image.layers, key=lambda layer: isinstance(layer, source.CodeBundle))
     owner = "flyte:flyte" if image.flyte_user or _has_user(base) else ""
@@ -207,7 +207,7 @@ def _variable(name: str, value: str, context: Context) -> str:
     return f"ENV {name}={value}"
 
 
-def _ignore(image: ImageSource, checkout: Checkout) -> DockerIgnore:
+def ignored(image: ImageSource, checkout: Checkout) -> DockerIgnore:
     """The ignore file that the last of the layers that do names, or that of the root."""
     named = [layer.path for layer in image.layers if isinstance(layer, source.DockerIgnore) and layer.path]
     path = named[-1] if named else image.ignore

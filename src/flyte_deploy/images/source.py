@@ -180,6 +180,7 @@ class ImageSource(Struct, frozen=True, kw_only=True):
         flyte_user: whether it creates the user ``flyte``, and ends as that.
         layers: in order.
         ignore: the root's ``.dockerignore``, which counts where no layer names one.
+        registry_secret: what the backend's builder needs to pull the base and to push.
     """
 
     name: str
@@ -193,3 +194,4 @@ class ImageSource(Struct, frozen=True, kw_only=True):
     flyte_user: bool = False
     layers: tuple[Layer, ...] = ()
     ignore: str = ""
+    registry_secret: Secret | None = None

@@ -74,6 +74,7 @@ def workshop(settings: Settings, collected: Collected) -> Workshop:
         sdk=collected.answer.sdk,
         endpoint=settings.endpoint,
         builder=settings.image_builder,
+        load=settings.load_images,
     )
 
 

@@ -101,7 +101,7 @@ def _image(image: PlannedImage) -> dict[str, Any]:
         "reference": image.reference,
         "environments": list(image.environments),
         "digest": image.digest,
-        "build": not image.digest,
+        "build": not image.known,
         "seconds": image.seconds,
     }
 

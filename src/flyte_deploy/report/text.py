@@ -91,7 +91,7 @@ def plan_text(plan: Plan) -> str:
     for upload in plan.captured:
         lines.append(f"  default  {plain(upload.name)}, {size_text(upload.size)}, {upload.digest[:12]}")
     for image in plan.images:
-        state = "is there" if image.digest else "to be built" if image.asked else "not looked for"
+        state = "is there" if image.known else "to be built" if image.asked else "not looked for"
         lines.append(f"  image    {plain(image.reference)}  {state}")
     lines.append(f"  python   {plan.python}, flyte {plan.sdk}")
     lines += ["", "In this order:"]

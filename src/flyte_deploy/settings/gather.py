@@ -122,6 +122,7 @@ def resolve_serve(flags: Mapping[str, object], environ: Mapping[str, str], cwd: 
         host=cast("str", values["host"][0]),
         port=cast("int", port),
         data=cast("Path", values["data"][0] or default_data(environ)),
+        build_registry=cast("str", values["build_registry"][0]),
         verbose=cast("bool", values["verbose"][0]),
     )
 

@@ -325,7 +325,8 @@ OPTIONS: tuple[Option, ...] = (
         variables=("FLYTE_IMAGE_BUILDER",),
         config_key="image.builder",
         section=_IMAGES,
-        help="Who builds images: local or remote.",
+        help="Who builds images: local (Docker with buildx), remote (the backend's image builder) or auto "
+        "(remote where the backend has one that can build these images, else local).",
     ),
     Option(
         name="registry",
@@ -364,6 +365,31 @@ OPTIONS: tuple[Option, ...] = (
         metavar="N",
         section=_IMAGES,
         help="How many images are built at a time.",
+    ),
+    Option(
+        name="image-timeout",
+        kind="seconds",
+        minimum=1,
+        default=3600.0,
+        metavar="SECONDS",
+        section=_IMAGES,
+        help="How long the build of one image may take.",
+    ),
+    Option(
+        name="keep-builds",
+        kind="flag",
+        default=False,
+        section=_IMAGES,
+        help="Let builds in the backend go on when this run is stopped or fails.",
+    ),
+    Option(
+        name="load",
+        kind="flag",
+        default=False,
+        setting="load_images",
+        section=_IMAGES,
+        help="Leave built images in Docker here in place of pushing them to a registry, for a cluster that "
+        "takes them from there. Tasks are registered with their tags.",
     ),
     Option(
         name="buildx-builder",
@@ -563,6 +589,14 @@ OPTIONS: tuple[Option, ...] = (
         section=_RUN,
         help="How long the whole run may take. What still runs then is ended, also where the runner is gone "
         "and cannot cancel it any more.",
+    ),
+    Option(
+        name="build-registry",
+        metavar="HOST/PATH",
+        commands=("serve",),
+        section=_RUN,
+        help="Registry for images that clients have built with the image builder 'remote'; Docker here "
+        "builds them. Without it, no images are built.",
     ),
     Option(
         name="host",

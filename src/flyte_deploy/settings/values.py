@@ -71,6 +71,12 @@ class Settings:
     build_secrets: tuple[str, ...] = ()
     """``NAME``, ``NAME=VARIABLE`` or ``NAME=FILE``; nothing else can be mounted by a build."""
     image_concurrency: int = 4
+    image_timeout: float = 3600.0
+    """Seconds that the build of one image may take."""
+    keep_builds: bool = False
+    """Whether builds in the backend go on when the run is stopped or fails."""
+    load_images: bool = False
+    """Whether images stay in the engine here, and no registry gets them."""
     buildx_builder: str = ""
     builder_endpoint: str = ""
     buildkit: tuple[str, ...] = ()
@@ -106,6 +112,7 @@ class ServeSettings:
     host: str = "127.0.0.1"
     port: int = 8090
     data: Path = field(default_factory=lambda: default_data(os.environ))
+    build_registry: str = ""
     verbose: bool = False
 
 

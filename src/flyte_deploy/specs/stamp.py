@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import gzip
 import hashlib
 import io
@@ -11,12 +12,13 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from flyteidl2.common.identifier_pb2 import RunIdentifier
 from flyteidl2.task.task_service_pb2 import DeployTaskRequest
 from google.protobuf.message import DecodeError
 
 from flyte_deploy.collector.inside import sdk
 from flyte_deploy.errors import DeployError
-from flyte_deploy.model import Target, Task
+from flyte_deploy.model import BuildRun, Target, Task
 from flyte_deploy.specs import placeholders
 from flyte_deploy.specs.walk import change_text
 
@@ -33,6 +35,7 @@ class Stamps:
         images: the image of each environment, by name.
         image_cache: the image cache as tasks carry it, see `image_cache`.
         captured: the addresses of files that defaults and trigger inputs need, by placeholder.
+        image_runs: the backend's runs that built images, by environment.
     """
 
     target: Target
@@ -42,6 +45,7 @@ class Stamps:
     images: Mapping[str, str]
     image_cache: str
     captured: Mapping[str, str] = field(default_factory=dict)
+    image_runs: Mapping[str, BuildRun] = field(default_factory=dict)
 
     def values(self) -> dict[str, str]:
         """The text of each placeholder."""
@@ -58,16 +62,19 @@ class Stamps:
         }
 
 
-def image_cache(template: str, images: Mapping[str, str]) -> str:
+def image_cache(template: str, images: Mapping[str, str], runs: Mapping[str, BuildRun]) -> str:
     """The image cache in its transport form: the SDK's JSON, compressed and in base64.
 
     Args:
         template: the SDK's own JSON, with placeholders for addresses.
         images: the image of each environment, by name. Environments of the template that are not among them
             are not deployed, and left out.
+        runs: the runs that built images, by environment's name.
     """
     cache = json.loads(template)
     cache["image_lookup"] = {name: images[name] for name in cache.get("image_lookup", {}) if name in images}
+    if runs and "build_run_ids" in cache:
+        cache["build_run_ids"] = {name: dataclasses.asdict(runs[name]) for name in sorted(runs)}
     buffer = io.BytesIO()
     with gzip.GzipFile(fileobj=buffer, mode="wb", mtime=0) as stream:
         stream.write(json.dumps(cache, separators=(",", ":")).encode())
@@ -97,6 +104,11 @@ def stamper(stamps: Stamps) -> Callable[[Task, str, Mapping[str, bool]], DeployT
             request.spec.documentation.source_code.link = link
         for trigger in request.triggers:
             trigger.spec.active = active.get(trigger.name, False)
+        run = stamps.image_runs.get(request.spec.environment.name)
+        if run is not None:
+            request.spec.task_template.metadata.image_build_run.CopyFrom(
+                RunIdentifier(org=run.org, project=run.project, domain=run.domain, name=run.name)
+            )
         _stamp_actor(request, stamps)
         if placeholders.MARK.encode() in request.SerializeToString():
             raise DeployError(f"a placeholder was left in the request for task '{task.name}'")

@@ -21,14 +21,13 @@ _UV_TIMEOUT = 300
 _DEFAULT_PLATFORMS = ("linux/amd64", "linux/arm64")
 
 # The command with which SDKs make the user that tasks run as; from 2.8 on it has a name there.
-_CREATES_USER = "useradd --create-home --shell /bin/bash flyte;"
+CREATES_USER = "useradd --create-home --shell /bin/bash flyte;"
 
 # Before SDK 2.4 a release's own image is described by the layers that it was built of.
 _RELEASED = ("flyte", "ghcr.io/flyteorg")
 
 _IMAGE_FIELDS = {
     *("base_image", "dockerfile", "registry", "name", "platform", "python_version", "extendable"),
-    # The secret is for pulling in the backend, not for building here.
     *("_is_cloned", "_ref_name", "_layers", "_tag", "_image_registry_secret"),
 }
 
@@ -49,7 +48,7 @@ def source(image: Any, root: str) -> dict[str, Any]:
     _check_fields(image, _IMAGE_FIELDS, "images")
     platforms = [str(platform) for platform in getattr(image, "platform", ()) or ()]
     default = [str(platform) for platform in getattr(_image, "_DEFAULT_PLATFORMS", _DEFAULT_PLATFORMS)]
-    user = getattr(_image, "_CREATE_FLYTE_USER_CMD", _CREATES_USER)
+    user = getattr(_image, "_CREATE_FLYTE_USER_CMD", CREATES_USER)
     layers = [each for layer in image._layers for each in _layer(layer)]
     dockerfile = getattr(image, "dockerfile", None)
     reference = getattr(image, "_ref_name", None)
@@ -57,6 +56,7 @@ def source(image: Any, root: str) -> dict[str, Any]:
     if not (base or dockerfile or reference):
         raise ImageError(f"an image of flyte {flyte.__version__} without a base")
     ignore = os.path.join(root, ".dockerignore")
+    registry_secret = getattr(image, "_image_registry_secret", None)
     return {
         "name": str(image.name or ""),
         "base": "" if reference else base,
@@ -74,6 +74,7 @@ def source(image: Any, root: str) -> dict[str, Any]:
         ),
         "layers": layers,
         "ignore": ignore if os.path.isfile(ignore) else "",
+        "registry_secret": _secret(registry_secret) if registry_secret else None,
     }
 
 
