@@ -19,8 +19,8 @@ from flyte_deploy.images.registry import Registries
 from flyte_deploy.images.render import render
 from flyte_deploy.model import Progress
 from tests.engine import Engine
-from tests.images.conftest import files, source_of
-from tests.images.test_same_image import PLATFORM, PROJECT
+from tests.images.conftest import PROJECT, files, source_of
+from tests.images.test_same_image import PLATFORM
 
 
 def build(image: Any, checkout: Path, engine: Engine) -> tuple[Built, list[str]]:

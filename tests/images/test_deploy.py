@@ -7,6 +7,7 @@ import signal
 import subprocess
 import time
 from pathlib import Path
+from typing import Any
 
 from tests.conftest import Write
 from tests.deploy.conftest import FLYTE_DEPLOY, TARGET
@@ -232,3 +233,35 @@ def test_code_that_lies_in_the_image(write: Write, builds: Builds, tmp_path: Pat
         (root / "package/helper.py").write_text("ADD = 31\n")
         changed = builds.deploy(root, *options[:-1], f"w{number}")
         assert changed["images"][0]["reference"] != done["images"][0]["reference"]
+
+
+def test_images_that_stay_in_the_engine(write: Write, builds: Builds) -> None:
+    name = f"loaded{os.getpid()}"
+    code = FLOW.format(package="idna==3.10").replace('"first"', f'"{name}"')
+    root = write({**FILES, "flow.py": code})
+
+    def deploy(*more: str) -> Any:
+        command = ("deploy", root, "flow.py", "third", "--load", "--platform", "linux/amd64", *more)
+        done = builds.cli.to_server(*command, **dict(builds.engine.variables))
+        assert done.status == 0, done.err
+        return done.json
+
+    done = deploy()
+    (image,) = done["images"]
+    assert image["reference"].startswith(f"{name}:")
+    address = builds.request("third.three").spec.task_template.container.image
+    assert address == image["reference"]
+    try:
+        assert builds.inside(address, "ls", "-A", "/data").split() == ["a.txt"]
+        # It is there: another version is registered, and nothing built.
+        assert deploy("--version", "again")["images"][0]["seconds"] is None
+    finally:
+        builds.engine.docker("image", "rm", address)
+
+
+def test_a_build_that_takes_too_long(write: Write, builds: Builds) -> None:
+    code = FLOW.format(package="idna==3.10").replace("echo 40 > /home/number", "sleep 60")
+    failed = builds.run(write({**FILES, "flow.py": code}), "flow.py", "second", "--image-timeout", "4")
+    assert failed.status == 1
+    assert "takes more than 4 s (--image-timeout)" in failed.err
+    assert not [line for line in docker_processes() if builds.repository in line]

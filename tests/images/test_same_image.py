@@ -22,35 +22,9 @@ from flyte_deploy.images.recipe import Wanted
 from flyte_deploy.images.registry import Registries
 from flyte_deploy.images.render import render
 from tests.engine import Engine
-from tests.images.conftest import files, source_of
+from tests.images.conftest import source_of
 
 PLATFORM = {"x86_64": "linux/amd64", "aarch64": "linux/arm64"}[platform.machine()]
-PROJECT = """\
-[project]
-name = "app"
-version = "1"
-requires-python = ">=3.10"
-dependencies = ["idna==3.10"]
-
-[build-system]
-requires = ["hatchling"]
-build-backend = "hatchling.build"
-"""
-POETRY = """\
-[project]
-name = "app"
-version = "1"
-requires-python = ">=3.11,<4"
-
-[tool.poetry]
-packages = [{ include = "app" }]
-
-[build-system]
-requires = ["poetry-core"]
-build-backend = "poetry.core.masonry.api"
-"""
-SCRIPT = "# /// script\n# requires-python = '>=3.11'\n# dependencies = ['idna==3.10']\n# ///\n"
-
 RELEASED = (
     "flyte.Image.from_debian_base(name=NAME, registry=REGISTRY, python_version=(3, 11), platform=PLATFORM)"
 )
@@ -87,47 +61,6 @@ IMAGES = {
         flyte.Image.from_dockerfile(Path("docker/Dockerfile"), REGISTRY, NAME, platform=PLATFORM[0])
     """,
 }
-
-
-@pytest.fixture(scope="session")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkout that has what the images above take in."""
-    root = tmp_path_factory.mktemp("checkout").resolve()
-    files(
-        root,
-        {
-            "requirements.txt": "tomli==2.2.1\n",
-            "src/a.py": "1",
-            "src/sub/b.py": "2",
-            "notes.txt": "notes",
-            # The SDK remembers scripts by their relative paths: another test must not use the name.
-            "same_image_job.py": SCRIPT,
-            "ignored": "**/*.md\n",
-            "uv/pyproject.toml": PROJECT,
-            "uv/app/__init__.py": "",
-            "uv/README.md": "",
-            "poetry/pyproject.toml": POETRY,
-            "poetry/app/__init__.py": "",
-            "docker/Dockerfile": "FROM python:3.11-slim-bookworm\nCOPY . /here\nWORKDIR /here\nENV A=b\n",
-            "docker/.dockerignore": "*.md\n",
-            "docker/x.txt": "",
-            "docker/x.md": "",
-        },
-    )
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    for folder, *command in (
-        ("uv", "lock"),
-        ("uv", "build", "--wheel", "-o", str(root / "wheels")),
-        ("poetry", "tool", "run", "--from", "poetry", "poetry", "lock"),
-    ):
-        subprocess.run(
-            ["uv", *command],
-            cwd=root / folder,
-            check=True,
-            capture_output=True,
-            env={**os.environ, "PATH": path},
-        )
-    return root
 
 
 def image_of(name: str, registry: str) -> str:

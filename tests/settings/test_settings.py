@@ -59,7 +59,14 @@ def test_every_setting_has_an_origin_and_a_row_of_the_table(project: Path) -> No
     assert names <= set(found.origins)
     declared = {option.field for option in OPTIONS}
     assert names <= declared
-    assert declared - names == {"host", "port", "show_settings", "working_directory", "deadline"}
+    assert declared - names == {
+        "host",
+        "port",
+        "build_registry",
+        "show_settings",
+        "working_directory",
+        "deadline",
+    }
 
 
 def test_the_defaults_of_the_table_are_those_of_the_class(project: Path) -> None:

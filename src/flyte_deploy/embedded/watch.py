@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal, TypeVar
@@ -22,9 +22,13 @@ READS = frozenset(
         # It signs an address; nothing is there before the PUT.
         "CreateUploadLocation",
         "GET",
+        "GetActionData",
+        "GetActionDetails",
+        "GetImage",
         "GetOAuth2Metadata",
         "GetProject",
         "GetPublicClientConfig",
+        "GetRunDetails",
         "GetTaskDetails",
         "GetTriggerDetails",
         "ListProjects",
@@ -32,7 +36,9 @@ READS = frozenset(
         "ListTriggers",
         "ListVersions",
         "SelectCluster",
+        "TailLogs",
         "UserInfo",
+        "WatchActionDetails",
     }
 )
 """The methods of the call log that change nothing."""
@@ -53,7 +59,8 @@ class Fault:
         times: how many calls in a row it happens to.
         code: the status that is answered, such as ``unavailable``; empty for none. To a PUT, every code is
             the HTTP status 503.
-        when: ``before`` for a call that is not applied, ``after`` for one that is applied all the same.
+        when: ``before`` for a call that is not applied, ``after`` for one that is applied all the same; a
+            stream breaks after its first message then.
         delay: seconds to wait first.
         drop_after: a PUT's connection is closed after so many bytes of its body.
     """
@@ -128,6 +135,31 @@ class Watch:
             raise ConnectError(Code.INTERNAL, f"{type(error).__name__}: {error}") from error
         self._database.log(method, "ok")
         return response
+
+    async def intercept_server_stream(
+        self,
+        call_next: Callable[[_Request, Context], AsyncIterator[_Response]],
+        request: _Request,
+        ctx: Context,
+    ) -> AsyncIterator[_Response]:
+        """Around every stream of the API; it is logged when it ends."""
+        method = ctx.method().name
+        fault = self.count(method)
+        code = "canceled"
+        try:
+            if fault is not None:
+                await self.pause(fault)
+                _fail(fault, "before")
+            async for response in call_next(request, ctx):
+                yield response
+                if fault is not None:
+                    _fail(fault, "after")
+            code = "ok"
+        except ConnectError as error:
+            code = error.code.value
+            raise
+        finally:
+            self._database.log(method, code)
 
 
 def _fail(fault: Fault, when: str) -> None:

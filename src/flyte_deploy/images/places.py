@@ -176,6 +176,7 @@ _LOST = (
     "transport is closing",
     "error reading from server",
     "failed to list workers",
+    "[internal] waiting for connection",
     "no such host",
     "graceful_stop",
     "server closed the stream",

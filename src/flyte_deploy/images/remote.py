@@ -27,6 +27,9 @@ _ATTEMPTS = 20
 """How many names are tried for a run whose name is taken."""
 
 _LAST_LINES = 30
+_PATIENCE = 5.0
+"""Seconds that the last lines of a log may take."""
+
 _SIDE_BY_SIDE = 16
 """How many builds the cluster is given at a time: it has more room than the machine here."""
 
@@ -168,13 +171,16 @@ class RemoteBuilder:
         reader = threading.Thread(target=self.runs.lines, args=(run, on_line), daemon=True)
         state = State("unknown")
         for state in self.runs.states(run, limit):
-            if state.phase == "running" and not reader.is_alive() and not last:
+            if state.phase == "running" and reader.ident is None:
                 reader.start()
             if not state.done:
                 listen(Progress("image", f"{short} is {state.phase}"))
         self._forget(run)
+        if reader.ident is None and state.done and not state.succeeded:
+            # It failed before it was seen to run.
+            reader.start()
         if reader.ident is not None:
-            reader.join(5)
+            reader.join(_PATIENCE)
         if state.succeeded:
             found = Found(self.runs.image_of(run), run)
             if ours or self.finder.find([image])[image.reference] is not None:
