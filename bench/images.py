@@ -10,6 +10,7 @@ import tempfile
 import textwrap
 import time
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -139,4 +140,55 @@ def figures(folder: Path, ours: str, target: tuple[str, ...], peer: str) -> dict
             if result.status:
                 raise SystemExit(result.output[-3000:])
             found[name] = result.seconds or 0
+    return found
+
+
+def remote(folder: Path, ours: str, target: tuple[str, ...], peer: str) -> dict[str, float]:
+    """Figures of builds by the backend's builder: seconds, and bytes of memory, by name."""
+    engine = real.start()
+    environment = engine.environ()
+    found: dict[str, float] = {}
+
+    def checked(result: Run) -> Run:
+        if result.status:
+            raise SystemExit(result.output[-3000:])
+        return result
+
+    def plane(name: str) -> AbstractContextManager[str]:
+        registry = f"{engine.registry}/bench-{secrets.token_hex(4)}"
+        data = folder / name
+        return control_plane([ours], data, "--build-registry", registry, environment=environment)
+
+    quiet = {"DO_NOT_TRACK": "1", "DOCKER_HOST": "unix:///nowhere"}
+    options = ("--all", "flow.py", "--insecure", *target, "--image-builder", "remote")
+    project(folder / "warm", PACKAGES, secrets.token_hex(4))
+    project(folder / "ours", PACKAGES, secrets.token_hex(4))
+    with plane("ours-plane") as endpoint:
+        command = [ours, "deploy", *options, "--endpoint", endpoint]
+        # Wheels and base images are where builds find them, for both sides.
+        checked(run(command, folder=folder / "warm", environment=quiet))
+        found["eight"] = checked(run(command, folder=folder / "ours", environment=quiet)).seconds or 0
+        again = [run(command, folder=folder / "ours", environment=quiet).seconds or 0 for _ in range(3)]
+        found["again"] = min(again)
+    project(folder / "theirs", PACKAGES, secrets.token_hex(4))
+    (folder / "home").mkdir()
+    with plane("peer-plane") as endpoint:
+        config = f"admin:\n  endpoint: dns:///{endpoint}\n  insecure: true\nimage:\n  builder: remote\n"
+        (folder / "theirs" / "config.yaml").write_text(config + "task:\n  org: '127'\n")
+        command = [peer, "--config", "config.yaml", "deploy", *target, "--all", "flow.py"]
+        home = {**quiet, "HOME": str(folder / "home")}
+        found["peer eight"] = checked(run(command, folder=folder / "theirs", environment=home)).seconds or 0
+        found["peer again"] = checked(run(command, folder=folder / "theirs", environment=home)).seconds or 0
+    large = folder / "large"
+    (large / "data").mkdir(parents=True)
+    for number in range(20):
+        (large / "data" / str(number)).write_bytes(os.urandom(10_000_000))
+    image = 'flyte.Image.from_debian_base(name="large").with_source_folder("data", "/data")'
+    (large / "flow.py").write_text(
+        f"import flyte\nenv = flyte.TaskEnvironment(name='env', image={image})\n\n\n"
+        "@env.task\nasync def one() -> None: ...\n"
+    )
+    with plane("large-plane") as endpoint:
+        command = [ours, "deploy", *options, "--endpoint", endpoint]
+        found["memory"] = checked(run(command, folder=large, environment=quiet, memory=True)).memory
     return found

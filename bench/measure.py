@@ -99,10 +99,15 @@ def memory_of(pid: int) -> int:
 
 
 @contextmanager
-def control_plane(command: Sequence[str], data: Path) -> Iterator[str]:
+def control_plane(
+    command: Sequence[str], data: Path, *more: str, environment: Mapping[str, str] | None = None
+) -> Iterator[str]:
     """An embedded control plane in a process of its own, with its data in `data`; gives its endpoint."""
     process = subprocess.Popen(
-        [*command, "serve", "--port", "0", "--data", str(data)], stdout=subprocess.PIPE, text=True
+        [*command, "serve", "--port", "0", "--data", str(data), *more],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, **(environment or {})},
     )
     try:
         assert process.stdout is not None

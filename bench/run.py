@@ -246,6 +246,23 @@ class Bench:
             row("two images, unchanged", "two again", "peer two again", 0.1),
         ]
 
+    def remote(self) -> list[Row]:
+        """Eight images built by the backend, by us and by the peer; a large context."""
+        from bench.images import remote
+
+        found = remote(self.folder / "remote", OURS, TARGET, PEER)
+
+        def row(name: str, ours: str, theirs: str, limit: float) -> Row:
+            one, other = found[ours], found[theirs]
+            return Row(name, f"{one:.2f} s", f"{other:.2f} s", one / other, limit)
+
+        memory = found["memory"]
+        return [
+            row("eight images by the backend", "eight", "peer eight", 1.05),
+            row("the same, unchanged", "again", "peer again", 0.1),
+            Row("peak memory, context of 200 MB", f"{memory / 1e6:.0f} MB", "200 MB", memory / 200e6, 1),
+        ]
+
     def help(self) -> list[Row]:
         """Our help against the peer's version."""
         ours = min(
@@ -270,7 +287,7 @@ def _seconds(figure: Run) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print the table, and answer 1 where a figure misses what it must reach."""
     parser = argparse.ArgumentParser(description=__doc__)
-    names = ("help", "verify", "images", "independent", "chain", "scale", "tree", "s3")
+    names = ("help", "verify", "images", "remote", "independent", "chain", "scale", "tree", "s3")
     parser.add_argument("only", nargs="*", choices=[*names, []], help="measure only these")
     parser.add_argument("--cap", type=float, default=600, help="seconds that the peer may take")
     chosen = parser.parse_args(arguments)

@@ -241,8 +241,8 @@ def test_images_that_stay_in_the_engine(write: Write, builds: Builds) -> None:
     root = write({**FILES, "flow.py": code})
 
     def deploy(*more: str) -> Any:
-        command = ("deploy", root, "flow.py", "third", "--load", "--platform", "linux/amd64", *more)
-        done = builds.cli.to_server(*command, **dict(builds.engine.variables))
+        options = ("flow.py", "third", "--load", "--platform", "linux/amd64", *more)
+        done = builds.cli.to_server("deploy", root, *options, **dict(builds.engine.variables))
         assert done.status == 0, done.err
         return done.json
 
