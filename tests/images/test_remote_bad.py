@@ -318,6 +318,42 @@ def test_an_image_that_expired_after_it_was_found(root: Path, home: Path) -> Non
         assert [order.target.partition(":")[0] for order in stub.orders[2:]] == ["three", "one"]
 
 
+def test_an_image_that_expired_while_the_bundle_was_sent(root: Path, home: Path) -> None:
+    # Two looks of the first deploy, two of the second; the next two are in vain, and so are those at what the
+    # runs of the first deploy have left.
+    fault = Fault("GetImage", nth=5, times=4, code="not_found")
+    with plane(home, good, fault) as (cli, stub):
+        assert deploy(cli, root).status == 0
+        before = len(stub.orders)
+        done = deploy(cli, root, "--version", "other")
+        assert done.status == 0, done.err
+        assert len(done.json["registered"]) == 2
+        assert len(stub.orders) == before + 2
+
+
+def test_two_deploys_of_the_same_build_once(root: Path, home: Path) -> None:
+    go = threading.Event()
+
+    def waits(order: Order, log: Callable[[str], None], stop: threading.Event) -> str:
+        go.wait(30)
+        return good(order, log, stop)
+
+    with plane(home, waits) as (cli, stub), started(cli, root, home) as (process, names):
+        results: list[Result] = []
+        thread = threading.Thread(target=lambda: results.append(deploy(cli, root)))
+        thread.start()
+        # Both runs are asked for by the second deploy, too.
+        while methods(cli).count("CreateRun") < 4:
+            time.sleep(0.05)
+        go.set()
+        thread.join()
+        process.communicate(timeout=20)
+        assert process.returncode == 0
+        assert results[0].status == 0, results[0].err
+        assert all(f"was started before: http://{cli.server.endpoint}" in results[0].err for _ in names)
+        assert len(stub.orders) == 2
+
+
 def test_a_name_that_another_build_has_taken(root: Path, home: Path) -> None:
     with plane(home, good) as (cli, stub):
         first = deploy(cli, root)
@@ -363,3 +399,17 @@ def test_an_image_elsewhere_than_it_is_wanted_counts_as_absent(root: Path, home:
             True,
             True,
         ]
+
+
+def test_serve_says_that_it_cannot_build(tmp_path: Path) -> None:
+    command = [FLYTE_DEPLOY, "serve", "--port", "0", "--data", str(tmp_path / "data")]
+    command += ["--build-registry", "127.0.0.1:9/x"]
+    environment = {**os.environ, "DOCKER_HOST": "unix:///nowhere/docker.sock"}
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        command, env=environment, stdout=pipe, stderr=subprocess.STDOUT, text=True
+    ) as server:
+        assert server.stdout is not None
+        assert "No images are built here" in server.stdout.readline()
+        assert "listens on" in server.stdout.readline()
+        server.terminate()
