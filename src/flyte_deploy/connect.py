@@ -11,24 +11,29 @@ from typing import TYPE_CHECKING
 
 from flyte_deploy.errors import DeployError
 from flyte_deploy.model import Target
-from flyte_deploy.settings import Settings
+from flyte_deploy.settings import EMBEDDED, Settings
 
 if TYPE_CHECKING:
     from flyte_deploy.controlplane import ControlPlane
 
 
 @contextmanager
-def connection(settings: Settings) -> Iterator[Callable[[], ControlPlane | None]]:
+def connection(
+    settings: Settings, *, embedded_later: bool = False
+) -> Iterator[Callable[[], ControlPlane | None]]:
     """Open the control plane of the settings, and check that project and domain exist.
 
     Gives a function that waits until that is done: it returns the control plane, None where no endpoint was
     named, or raises what went wrong. Only reads are sent. The embedded control plane, if that is the
-    endpoint, runs as long as the context does.
+    endpoint, runs as long as the context does; with `embedded_later` it begins when the function is called,
+    so that code that is not trusted meets nothing of ours that listens.
     """
     if not settings.endpoint:
         yield lambda: None
         return
     opening = _Opening(settings)
+    if not (embedded_later and settings.endpoint == EMBEDDED):
+        opening.start()
     try:
         yield opening.wait
     finally:
@@ -44,9 +49,13 @@ class _Opening:
         self._plane: ControlPlane | None = None
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="connect", daemon=True)
+
+    def start(self) -> None:
         self._thread.start()
 
     def wait(self) -> ControlPlane:
+        if self._thread.ident is None:
+            self.start()
         self._thread.join()
         if self._error is not None:
             raise self._error
@@ -55,7 +64,9 @@ class _Opening:
 
     def close(self) -> None:
         # A server that does not answer must not hold up the report of an error elsewhere.
-        self._thread.join(timeout=0 if self._settings.endpoint != "embedded" else 5)
+        if self._thread.ident is None:
+            return
+        self._thread.join(timeout=0 if self._settings.endpoint != EMBEDDED else 5)
         if not self._thread.is_alive():
             self._resources.close()
 
@@ -86,7 +97,7 @@ class _Opening:
 
         settings = self._settings
         address, insecure = settings.endpoint, settings.insecure
-        if address == "embedded":
+        if address == EMBEDDED:
             from flyte_deploy.embedded import running
 
             address = self._resources.enter_context(running(data=settings.data)).endpoint

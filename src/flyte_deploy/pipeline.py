@@ -1,7 +1,7 @@
 """The conductor: the order of the steps, and nothing else.
 
-Settings ▶ collect ▶ resolve ▶ identify ▶ compare ▶│ publish ▶ stamp ▶ register ▶ report
-                                    `plan` ends here │
+Settings ▶ (install) ▶ collect ▶ resolve ▶ identify ▶ compare ▶│ publish ▶ stamp ▶ register ▶ report
+                                                `plan` ends here │
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from flyte_deploy.clock import Clock, Listen
 from flyte_deploy.collector.message import Collected
@@ -18,7 +19,11 @@ from flyte_deploy.connect import connection
 from flyte_deploy.identify import identify
 from flyte_deploy.model import Deployment, Plan
 from flyte_deploy.project.load import collect_from_files
+from flyte_deploy.project.prepare import prepared
 from flyte_deploy.settings import Settings
+
+if TYPE_CHECKING:
+    from flyte_deploy.project.workplace import Container
 
 Collect = Callable[[Settings, Path, Listen], Collected]
 """Brings the environments: from files, in a process of their own, or from this process.
@@ -27,34 +32,49 @@ The folder is for files that defaults of parameters need; it is there as long as
 """
 
 
-def plan(settings: Settings, listen: Listen, collect: Collect = collect_from_files) -> Plan:
+def plan(
+    settings: Settings,
+    listen: Listen,
+    collect: Collect = collect_from_files,
+    container: Container | None = None,
+) -> Plan:
     """Say what `deploy` would do; nothing is written anywhere.
 
     Args:
         settings: all that the user said.
         listen: told of what happens.
         collect: where the environments come from.
+        container: the action's container, in which the project's code is confined; None elsewhere.
 
     Raises:
         DeployError: for everything that is wrong before registration.
     """
     clock = Clock(listen)
-    with connection(settings) as connected, scratch_folder() as captures:
+    with (
+        connection(settings, embedded_later=container is not None) as connected,
+        prepared(settings, container, clock) as ready,
+        scratch_folder() as captures,
+    ):
         with clock.step("collect", "Loading the code"):
-            collected = collect(settings, captures, listen)
-        identified = identify(settings, collected, captures, clock)
+            collected = collect(ready, captures, listen)
+        identified = identify(ready, collected, captures, clock)
         plane = connected()
         # What asks the control plane is imported only now: a wrong input should not wait for it.
         from flyte_deploy import compare
 
         if plane is None:
-            plan = compare.without_control_plane(settings, identified, clock)
+            plan = compare.without_control_plane(ready, identified, clock)
         else:
-            plan = compare.compare(settings, identified, plane, clock).plan
+            plan = compare.compare(ready, identified, plane, clock).plan
     return dataclasses.replace(plan, steps=clock.steps)
 
 
-def deploy(settings: Settings, listen: Listen, collect: Collect = collect_from_files) -> Deployment:
+def deploy(
+    settings: Settings,
+    listen: Listen,
+    collect: Collect = collect_from_files,
+    container: Container | None = None,
+) -> Deployment:
     """Take a project to registered tasks.
 
     Args: as of `plan`.
@@ -64,16 +84,20 @@ def deploy(settings: Settings, listen: Listen, collect: Collect = collect_from_f
             registered.
     """
     clock = Clock(listen)
-    with connection(settings) as connected, scratch_folder() as captures:
+    with (
+        connection(settings, embedded_later=container is not None) as connected,
+        prepared(settings, container, clock) as ready,
+        scratch_folder() as captures,
+    ):
         with clock.step("collect", "Loading the code"):
-            collected = collect(settings, captures, listen)
-        identified = identify(settings, collected, captures, clock)
+            collected = collect(ready, captures, listen)
+        identified = identify(ready, collected, captures, clock)
         plane = connected()
         assert plane is not None, "settings of a deploy name an endpoint"
         from flyte_deploy import carry_out, compare
 
-        compared = compare.compare(settings, identified, plane, clock)
-        deployment = carry_out.carry_out(settings, compared, plane, clock)
+        compared = compare.compare(ready, identified, plane, clock)
+        deployment = carry_out.carry_out(ready, compared, plane, clock)
     return dataclasses.replace(deployment, plan=dataclasses.replace(deployment.plan, steps=clock.steps))
 
 

@@ -119,6 +119,8 @@ def verify_bundle(settings: Settings, plan: Plan, search_path: Sequence[str], li
     with tempfile.TemporaryDirectory(prefix="flyte-deploy-") as name:
         folder = Path(name).resolve()
         lay_out(plan.bundle, folder)
+        if settings.confinement is not None:
+            settings.confinement.give_tree(folder)
         by_cause: dict[object, list[tuple[Loadable, Problem]]] = {}
         for group in groups.values():
             for problem in _load(settings, folder, group, listen):
@@ -227,8 +229,9 @@ def _load(settings: Settings, folder: Path, tasks: list[Loadable], listen: Liste
         _document(settings, folder, tasks),
         # The process works in another folder.
         python=os.path.abspath(python),  # noqa: PTH100  a virtual environment's python is a link
-        environment=_environment(settings.root_dir, folder),
+        environment=_environment(settings, folder),
         folder=folder,
+        confinement=settings.confinement,
         on_line=printed.append,
     )
     decoder = msgspec.json.Decoder(Line)
@@ -298,9 +301,10 @@ def _interpreter(settings: Settings) -> str:
     return find_interpreter(settings.python, first if first.is_dir() else first.parent)
 
 
-def _environment(root: Path, folder: Path) -> dict[str, str]:
+def _environment(settings: Settings, folder: Path) -> dict[str, str]:
     """That of the collector, less what leads into the checkout before the process can keep out of it."""
-    kept = environment_of_collector(os.environ)
+    root = settings.root_dir
+    kept = environment_of_collector(os.environ, settings.confinement)
     kept.pop("OLDPWD", None)
     kept["PWD"] = str(folder)
     entries = [

@@ -145,3 +145,17 @@ def test_without_a_socket_a_deploy_that_builds_nothing_works(job: Job, services_
     runner = job(ROOT / "examples" / "single_file")
     step = runner.run(target(services_of_job), socket=False)
     assert step.status == 0, step.log
+
+
+def test_images_to_build_want_a_socket(job: Job, services_of_job: Services) -> None:
+    runner = job(ROOT / "examples" / "images")
+    before = read_tasks(services_of_job.data)
+    registry = {"registry": f"{services_of_job.registry}/team", "insecure-registry": services_of_job.registry}
+
+    step = runner.run({**target(services_of_job), **registry}, socket=False)
+
+    assert step.status != 0
+    (error,) = step.annotations("error")
+    assert "no engine to build them" in error.message
+    assert "input `image`" in error.message
+    assert read_tasks(services_of_job.data) == before

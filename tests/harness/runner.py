@@ -103,7 +103,7 @@ class Runner:
         }
         for path in self.paths.values():
             path.mkdir(parents=True, exist_ok=True)
-        self._own()
+        self.own()
 
     @property
     def workspace(self) -> Path:
@@ -118,7 +118,7 @@ class Runner:
         self.git("remote", "add", "origin", f"https://github.com/{self.repository}")
         self.git("add", "-A")
         self.git("-c", "user.name=Mona", "-c", "user.email=mona@example.com", "commit", "-q", "-m", "Flows")
-        self._own()
+        self.own()
         return self.git("rev-parse", "HEAD").strip()
 
     def git(self, *arguments: str) -> str:
@@ -151,17 +151,12 @@ class Runner:
         self._event(payload if payload is not None else {"ref": "refs/heads/main"})
         container = f"action_{uuid.uuid4().hex}"
         environment = self._environment(with_, env or {}, event, files)
-        host = os.environ.get("DOCKER_HOST") or self.engine.environ().get("DOCKER_HOST", "")
-        there = host.removeprefix("unix://") if socket else str(self.folder / "no-socket")
-        if not socket:
-            Path(there).mkdir(exist_ok=True)
         command = [
             *("docker", "run", "--name", container, "--rm", "--workdir", "/github/workspace"),
             # With its value: what is for the container must not change what Docker's client does.
             *(part for name, value in environment.items() for part in ("-e", f"{name}={value}")),
             *("--network", self.network),
-            *("-v", f"{there or '/var/run/docker.sock'}:/var/run/docker.sock"),
-            *(part for name, path in self.paths.items() for part in ("-v", f"{path}:{_INSIDE[name]}")),
+            *self.mounts(socket=socket),
             *options,
             self.image,
         ]
@@ -196,6 +191,17 @@ class Runner:
             summary=files["GITHUB_STEP_SUMMARY"].read_text(),
             seconds=seconds,
         )
+
+    def mounts(self, *, socket: bool = True) -> list[str]:
+        """The options of `docker run` that mount what the runner mounts."""
+        host = os.environ.get("DOCKER_HOST") or self.engine.environ().get("DOCKER_HOST", "")
+        there = host.removeprefix("unix://") if socket else str(self.folder / "no-socket")
+        if not socket:
+            Path(there).mkdir(exist_ok=True)
+        return [
+            *("-v", f"{there or '/var/run/docker.sock'}:/var/run/docker.sock"),
+            *(part for name, path in self.paths.items() for part in ("-v", f"{path}:{_INSIDE[name]}")),
+        ]
 
     def _file_commands(self) -> dict[str, Path]:
         names = {
@@ -275,7 +281,8 @@ class Runner:
                 return _INSIDE[name] + value[len(str(path)) :]
         return value
 
-    def _own(self) -> None:
+    def own(self) -> None:
+        """Make everything the runner's."""
         for folder, names, files in os.walk(self.folder):
             for name in (*names, *files):
                 os.chown(Path(folder, name), RUNNER_UID, RUNNER_UID, follow_symlinks=False)

@@ -12,7 +12,7 @@ from flyte_deploy.action.inputs import INPUTS, default_input
 from flyte_deploy.action.outputs import OUTPUTS
 from flyte_deploy.settings import Option
 
-_FLAG = re.compile(r"--([a-z][a-z-]+)")
+_FLAG = re.compile(r"--([a-z][a-z0-9-]+)")
 
 
 def definition(image: str = "Dockerfile") -> str:

@@ -32,11 +32,19 @@ _SHORTEST = 6
 """A shorter secret is not masked: its letters would be in every other word."""
 
 
+_taken: dict[str, str] = {}
+
+
 def clean(environ: MutableMapping[str, str]) -> None:
     """Take away what would make git, Python, uv, pip, bash or the loader do as the workflow's `env:` says."""
     for name in list(environ):
         if name in _NAMES or name.startswith(_PREFIXES):
-            del environ[name]
+            _taken[name] = environ.pop(name)
+
+
+def as_given(environ: Mapping[str, str]) -> dict[str, str]:
+    """An environment with what was taken away: for code that is started with what the workflow names."""
+    return {**_taken, **environ}
 
 
 def secrets_of(environ: Mapping[str, str], inputs: Iterable[str] = ()) -> tuple[str, ...]:

@@ -25,11 +25,13 @@ class Asked:
     Args:
         settings: the inputs, with all else that says something about the run.
         workspace: the checkout that GitHub has made room for, absolute.
+        folder: where the step works, in it.
         given: the inputs that were said, by name.
     """
 
     settings: Settings
     workspace: Path
+    folder: Path
     given: Mapping[str, str]
 
     @property
@@ -115,7 +117,7 @@ def read(environ: Mapping[str, str]) -> Asked:
     # The selection may have come from elsewhere than the inputs.
     for name, path in (("root-dir", settings.root_dir), *(("path", path) for path in settings.paths)):
         _inside(workspace, path, name)
-    return Asked(settings, workspace, given)
+    return Asked(settings, workspace, cwd, given)
 
 
 def _value(option: Option, text: str) -> object:

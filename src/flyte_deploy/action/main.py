@@ -9,7 +9,7 @@ import traceback
 from collections.abc import Mapping
 
 from flyte_deploy.action import inputs, outputs
-from flyte_deploy.action.environment import secrets_of
+from flyte_deploy.action.environment import as_given, secrets_of
 from flyte_deploy.action.event import read_event
 from flyte_deploy.action.log import Log
 from flyte_deploy.action.reachable import check_loopback
@@ -58,15 +58,18 @@ def _run(environ: Mapping[str, str], log: Log) -> None:
     _private_state()
     # What the deploy needs is imported only now: a wrong input should not wait for it.
     from flyte_deploy import pipeline
+    from flyte_deploy.project.workplace import Container
     from flyte_deploy.report.json import deployment_json, plan_json
     from flyte_deploy.report.text import deployment_text, plan_text
 
+    os.chdir(asked.folder)
+    container = Container(asked.workspace, as_given(environ))
     outcome: Plan | Deployment
     if settings.dry_run:
-        outcome = pipeline.plan(settings, log.listen)
+        outcome = pipeline.plan(settings, log.listen, container=container)
         document, text, plan = plan_json(outcome), plan_text(outcome), outcome
     else:
-        outcome = pipeline.deploy(settings, log.listen)
+        outcome = pipeline.deploy(settings, log.listen, container=container)
         document, text, plan = deployment_json(outcome), deployment_text(outcome), outcome.plan
     for warning in plan.warnings:
         log.warning(warning)

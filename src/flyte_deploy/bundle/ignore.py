@@ -9,7 +9,6 @@ import fnmatch
 import os
 import re
 import stat
-import subprocess
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ from pathlib import Path
 from flyte_deploy.bundle.gitignore import Patterns
 from flyte_deploy.bundle.reading import unreadable
 from flyte_deploy.errors import DeployError
-from flyte_deploy.project.git import git_environment, top_folder
+from flyte_deploy.project.git import is_kept_apart, run_git, top_folder
 
 # What Flyte's SDK leaves out of every bundle (matched as it does: `*` takes slashes too, and a pattern
 # without one is anchored to the root, so `dist`, `build` and `env` are left out at the top only).
@@ -209,20 +208,9 @@ def visible_to_git(root: Path) -> Visible:
 
 
 def _ask_git(folder: Path, top: Path, depth: int = 0) -> set[str] | None:
-    try:
-        result = subprocess.run(
-            ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-            cwd=folder,
-            # A checkout could name a program as the place that missing objects are fetched from.
-            env={**git_environment(top), "GIT_ALLOW_PROTOCOL": "none", "GIT_NO_LAZY_FETCH": "1"},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            check=False,
-            timeout=120,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    if result.returncode != 0:
+    arguments = ("ls-files", "-z", "--cached", "--others", "--exclude-standard")
+    result = run_git(folder, top, *arguments, timeout=120)
+    if result is None or result.returncode != 0:
         return None
     unopened = _UNOPENED.search(result.stderr)
     if unopened is not None:
@@ -237,10 +225,15 @@ def _ask_git(folder: Path, top: Path, depth: int = 0) -> set[str] | None:
             continue  # tracked, and deleted in the worktree
         if not is_folder:
             files.add(entry)
-        elif (nested / ".git").exists() and depth < _NESTED_CHECKOUTS_LIMIT:
-            inner = _ask_git(nested, nested, depth + 1)
-            paths: Iterable[str] = _read_patterns(nested, nested) if inner is None else inner
-            files.update(f"{entry}/{path}" for path in paths)
+            continue
+        inner: set[str] | None = None
+        # In a copy whose git is kept apart nothing that looks like git's is.
+        if top_folder(nested) == nested:
+            inner = _ask_git(nested, nested, depth + 1) if depth < _NESTED_CHECKOUTS_LIMIT else set()
+        elif not is_kept_apart(nested):
+            continue
+        paths: Iterable[str] = _read_patterns(nested, nested) if inner is None else inner
+        files.update(f"{entry}/{path}" for path in paths)
     return files
 
 

@@ -89,6 +89,7 @@ class Line(Struct, frozen=True, kw_only=True):
     total: int = 0
     seconds: float = 0.0
     failed: bool = False
+    missed: dict[str, str] = {}
     environment: Environment | None = None
     answer: Answer | None = None
     failure: Failure | None = None

@@ -16,8 +16,17 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from flyte_deploy.errors import DeployError
+from flyte_deploy.isolation.confinement import Confinement, failed
+
 OUTPUT_LIMIT = 1 << 20
 """How much of what user code prints is shown, in bytes for each of its two streams."""
+
+LINE_LIMIT = 256 << 20
+"""The longest line that is taken from such a process, in bytes."""
+
+ANSWER_LIMIT = 2 << 30
+"""How much is taken from it at all, in bytes."""
 
 _MARK = "FLYTE_DEPLOY_RUN"
 # The traceback that Python's fault handler prints, innermost frame first.
@@ -33,6 +42,7 @@ class IsolatedProcess:
         environment: its whole environment.
         folder: its working directory.
         on_line: told of every line that it prints, within `OUTPUT_LIMIT`.
+        confinement: what it is confined to; None where it runs as the user that runs this.
     """
 
     def __init__(
@@ -43,13 +53,18 @@ class IsolatedProcess:
         environment: Mapping[str, str],
         folder: Path,
         on_line: Callable[[str], None],
+        confinement: Confinement | None = None,
     ) -> None:
+        self._confinement = confinement
         self._mark = secrets.token_hex(16)
         request_read, request_write = os.pipe()
         answer_read, answer_write = os.pipe()
         try:
+            command = [*command, str(request_read), str(answer_write)]
+            if confinement is not None:
+                command = confinement.command(command, keep=(request_read, answer_write))
             self._process = subprocess.Popen(
-                [*command, str(request_read), str(answer_write)],
+                command,
                 pass_fds=(request_read, answer_write),
                 env={**environment, _MARK: self._mark},
                 cwd=folder,
@@ -83,8 +98,10 @@ class IsolatedProcess:
 
         Raises:
             TimeoutError: when they took longer.
+            DeployError: for an answer of more than `ANSWER_LIMIT` bytes, or a line of more than `LINE_LIMIT`.
         """
         buffer = bytearray()
+        size = 0
         with selectors.DefaultSelector() as selector:
             selector.register(self._answer, selectors.EVENT_READ)
             while True:
@@ -94,10 +111,17 @@ class IsolatedProcess:
                 if not chunk:
                     return
                 buffer += chunk
+                size += len(chunk)
+                if len(buffer) > LINE_LIMIT or size > ANSWER_LIMIT:
+                    raise DeployError("the answer of the project's code is larger than is taken")
                 if b"\n" in chunk:
                     *complete, rest = bytes(buffer).split(b"\n")
                     buffer = bytearray(rest)
                     yield from complete
+
+    def not_confined(self, status: int) -> DeployError | None:
+        """The error for one that was never started since it could not be confined."""
+        return failed(status, self._last) if self._confinement is not None else None
 
     def where(self, root: Path) -> str:
         """``path:line`` of the user's own frame that the fault handler printed last, or nothing."""
@@ -123,7 +147,10 @@ class IsolatedProcess:
         with suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         status = self._process.wait()
-        _end_marked(self._mark)
+        if self._confinement is not None:
+            self._confinement.end_all()
+        else:
+            _end_marked(self._mark)
         for pump in self._pumps:
             pump.join(2)
         for stream in (self._process.stdout, self._process.stderr):

@@ -17,6 +17,7 @@ from flyte_deploy.collector.inside import PROTOCOL
 from flyte_deploy.collector.message import Answer, Collected, Failure, Line, LoadFailure
 from flyte_deploy.collector.process import IsolatedProcess, ended
 from flyte_deploy.errors import DeployError
+from flyte_deploy.isolation.confinement import Confinement
 from flyte_deploy.model import Environment, Progress
 
 BOOT = """\
@@ -32,11 +33,14 @@ spec.loader.exec_module(package)
 importlib.import_module(spec.name + "." + module).main(rest)
 """
 
-LINE_LIMIT = 256 << 20
-"""The longest document that is taken from the collector, in bytes."""
-
 # What the deployer itself logs in with is none of the loaded code's business.
 _OWN_CREDENTIALS = ("FLYTE_API_KEY", "FLYTE_ADMIN_CLIENTSECRET", "FLYTE_CREDENTIALS_CLIENT_SECRET")
+
+INSIDE = Path(__file__).with_name("inside")
+"""What runs in the project's interpreter."""
+
+_NAMED = 20
+"""How many variables are named that the code looked for in vain."""
 
 Listen = Callable[[Progress], None]
 T = TypeVar("T")
@@ -48,6 +52,7 @@ class Request:
 
     `files` are pairs of a path and the dotted module name to import it under, empty to execute it by its
     stem. Without `names` everything that was loaded is selected.
+    `withheld` are names of environment variables that the code is not given.
     """
 
     root: Path
@@ -63,6 +68,7 @@ class Request:
     sync_local_sys_paths: bool = True
     ignore_load_errors: bool = False
     captures: Path | None = None
+    withheld: tuple[str, ...] = ()
 
     def document(self) -> dict[str, object]:
         """As the collector reads it."""
@@ -80,6 +86,7 @@ class Request:
             "sync_local_sys_paths": self.sync_local_sys_paths,
             "ignore_load_errors": self.ignore_load_errors,
             "captures": str(self.captures or ""),
+            "withheld": list(self.withheld),
         }
 
 
@@ -95,7 +102,14 @@ class Watch:
         return self.since + timeout - time.monotonic()
 
 
-def collect(request: Request, *, python: str, timeout: float, listen: Listen) -> Collected:
+def collect(
+    request: Request,
+    *,
+    python: str,
+    timeout: float,
+    listen: Listen,
+    confinement: Confinement | None = None,
+) -> Collected:
     """Run the collector once in `python`.
 
     Args:
@@ -103,17 +117,21 @@ def collect(request: Request, *, python: str, timeout: float, listen: Listen) ->
         python: the project's interpreter.
         timeout: how long one file may take to load, in seconds.
         listen: told of every file, and of every line that user code prints.
+        confinement: what user code is confined to; None where it runs as the user that runs this.
 
     Raises:
         DeployError: for all that can go wrong in the project's code and its interpreter.
     """
     watch = Watch(since=time.monotonic())
+    if confinement is not None and request.captures is not None:
+        confinement.give(request.captures)
     process = start_inside(
         "main",
         request.document(),
         python=python,
-        environment=environment_of_collector(os.environ),
+        environment=environment_of_collector(os.environ, confinement),
         folder=Path.cwd(),
+        confinement=confinement,
         on_line=lambda text: listen(Progress("output", text)),
     )
     environments: list[Environment] = []
@@ -157,6 +175,8 @@ def checked(answer: Answer, environments: tuple[Environment, ...]) -> Collected:
     if len(keys) != len(environments):
         raise DeployError("the collector described one environment twice")
     for environment in environments:
+        if any(task.environment != environment.name for task in environment.tasks):
+            raise DeployError(f"a task of environment '{environment.name}' says that it belongs to another")
         if not keys.issuperset(environment.depends_on):
             raise DeployError(
                 f"the collector did not describe all that environment '{environment.name}' depends on"
@@ -172,6 +192,7 @@ def start_inside(
     environment: Mapping[str, str],
     folder: Path,
     on_line: Callable[[str], None],
+    confinement: Confinement | None = None,
 ) -> IsolatedProcess:
     """Start a module of `collector.inside` in an interpreter.
 
@@ -182,11 +203,14 @@ def start_inside(
         environment: its environment variables.
         folder: its working directory.
         on_line: told of every line that it prints.
+        confinement: what it is confined to, if it is.
 
     Raises:
         DeployError: where the interpreter does not start.
     """
-    inside = Path(__file__).with_name("inside")
+    inside = INSIDE
+    if confinement is not None and confinement.collector is not None:
+        inside = confinement.collector
     try:
         return IsolatedProcess(
             [python, "-c", BOOT, str(inside), module],
@@ -194,6 +218,7 @@ def start_inside(
             environment=environment,
             folder=folder,
             on_line=on_line,
+            confinement=confinement,
         )
     except OSError as error:
         raise DeployError(
@@ -204,14 +229,17 @@ def start_inside(
         ) from None
 
 
-def environment_of_collector(environ: Mapping[str, str]) -> dict[str, str]:
+def environment_of_collector(
+    environ: Mapping[str, str], confinement: Confinement | None = None
+) -> dict[str, str]:
     """The environment that the project's code sees: that of the caller, less the deployer's own settings.
 
-    The hash seed is fixed, since the order of a set can reach what is serialized.
+    What is confined has an environment of its own. The hash seed is fixed, since the order of a set can reach
+    what is serialized.
     """
     kept = {
         name: value
-        for name, value in environ.items()
+        for name, value in (environ if confinement is None else confinement.environment).items()
         if not name.startswith("FLYTE_DEPLOY_") and name not in _OWN_CREDENTIALS
     }
     return {
@@ -231,8 +259,6 @@ def decode(decoder: msgspec.json.Decoder[T], raw: bytes) -> T:
     Raises:
         DeployError: where it is not what it should be.
     """
-    if len(raw) > LINE_LIMIT:
-        raise DeployError("the collector's answer is larger than is taken")
     try:
         return decoder.decode(raw)
     except (msgspec.DecodeError, RecursionError) as error:
@@ -241,6 +267,15 @@ def decode(decoder: msgspec.json.Decoder[T], raw: bytes) -> T:
 
 def _hear(line: Line, watch: Watch, root: Path, listen: Listen) -> None:
     watch.file = _relative(line.file, root) if line.file else watch.file
+    if line.event == "missed":
+        for name, place in sorted(line.missed.items())[:_NAMED]:
+            listen(
+                Progress(
+                    "warning",
+                    f"{_relative(place, root)}: the environment variable {name} is there, but the project's"
+                    " code does not see it unless --pass-env names it",
+                )
+            )
     if line.event == "loaded":
         data = {"failed": "yes"} if line.failed else {}
         listen(Progress("load", watch.file, line.done, line.total, line.seconds, data))
@@ -259,6 +294,9 @@ def took_too_long(process: IsolatedProcess, watch: Watch, root: Path, timeout: f
 def ended_early(process: IsolatedProcess, status: int, watch: Watch, root: Path, python: str) -> DeployError:
     """The error for a process that ended without its last word."""
     where = process.where(root) or watch.file
+    not_confined = process.not_confined(status)
+    if not_confined is not None:
+        return not_confined
     if not watch.file:
         return DeployError(
             f"the Python interpreter '{python}' ended before it loaded anything (exit status {status})",

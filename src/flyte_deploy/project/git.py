@@ -1,13 +1,19 @@
-"""What git says of the project: commit, branch, tag, and where its files can be looked at."""
+"""What git says of the project: commit, branch, tag, and where its files can be looked at.
+
+This is the one place that runs git.
+"""
 
 from __future__ import annotations
 
 import os
 import re
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+
+from flyte_deploy.isolation.confinement import Confinement
 
 # The checkout may hold a repository made to run things: no hooks, no monitor, no bare repository in a folder.
 _SAFE = {
@@ -54,6 +60,85 @@ class Commit:
         return f"{self.remote}/{blob}/{self.sha}/{path}{anchor}"
 
 
+@dataclass(frozen=True)
+class KeptApart:
+    """A copy of a checkout whose git folder is kept elsewhere: nothing in the copy is taken for git's.
+
+    Args:
+        commit: its state when it was copied, None where there was none.
+        repository: the git folder; None where git cannot be asked.
+        confinement: what git is confined to: it never runs as root in what others have written.
+    """
+
+    commit: Commit | None
+    repository: Path | None
+    confinement: Confinement
+
+
+_KEPT: dict[Path, KeptApart] = {}
+
+
+@contextmanager
+def kept_apart(top: Path, git: KeptApart) -> Iterator[None]:
+    """Answer for a copy of a checkout out of what is kept of its git, as long as this is open."""
+    _KEPT[top] = git
+    try:
+        yield
+    finally:
+        del _KEPT[top]
+
+
+def _kept(folder: Path) -> tuple[Path, KeptApart] | None:
+    for top, git in _KEPT.items():
+        if folder.is_relative_to(top):
+            return top, git
+    return None
+
+
+def is_kept_apart(folder: Path) -> bool:
+    """Whether a folder lies in a copy of a checkout whose git folder is kept elsewhere."""
+    return _kept(folder) is not None
+
+
+def run_git(
+    folder: Path, top: Path, *arguments: str, timeout: float = 60
+) -> subprocess.CompletedProcess[bytes] | None:
+    """Run git in a checkout; None where there is no git, or it took longer than `timeout` seconds.
+
+    Nothing is written, fetched, or run that the checkout asks for.
+
+    Args:
+        folder: the folder to run it in.
+        top: the checkout's top folder, see `top_folder`.
+        arguments: git's.
+        timeout: seconds.
+    """
+    kept = _kept(top)
+    # A checkout could name a program as the place that missing objects are fetched from.
+    environment = {**git_environment(top), "GIT_ALLOW_PROTOCOL": "none", "GIT_NO_LAZY_FETCH": "1"}
+    command = ["git", *arguments]
+    if kept is not None:
+        if kept[1].repository is None:
+            return None
+        environment = {name: environment[name] for name in environment if name.startswith(("GIT_", "LC_"))}
+        environment |= {"GIT_DIR": str(kept[1].repository), "GIT_WORK_TREE": str(top)}
+        environment |= {"GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": os.devnull}
+        environment["PATH"] = kept[1].confinement.environment["PATH"]
+        command = kept[1].confinement.command(command)
+    try:
+        return subprocess.run(
+            command,
+            cwd=folder,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            check=False,
+            timeout=timeout,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+
+
 def git_environment(folder: Path, environ: Mapping[str, str] = os.environ) -> dict[str, str]:
     """The environment in which git neither runs what a checkout asks for nor writes into it."""
     kept = {name: value for name, value in environ.items() if not name.startswith("GIT_")}
@@ -72,6 +157,9 @@ def git_environment(folder: Path, environ: Mapping[str, str] = os.environ) -> di
 
 def top_folder(folder: Path) -> Path | None:
     """The top of the checkout that a folder lies in, found without running anything."""
+    kept = _kept(folder)
+    if kept is not None:
+        return kept[0]
     for candidate in (folder, *folder.parents):
         if (candidate / ".git").exists():
             return candidate
@@ -83,6 +171,14 @@ def read_commit(folder: Path) -> Commit | None:
     top = top_folder(folder.resolve())
     if top is None:
         return None
+    kept = _kept(top)
+    if kept is not None:
+        return kept[1].commit
+    return commit_of(top)
+
+
+def commit_of(top: Path) -> Commit | None:
+    """The state of the checkout with this top folder; None where git cannot be asked."""
     status = _git(top, "status", "--porcelain=v2", "--branch", "--untracked-files=normal")
     if status is None:
         return None
@@ -103,6 +199,11 @@ def read_commit(folder: Path) -> Commit | None:
     )
 
 
+def describe(top: Path) -> str:
+    """The newest tag with a number, the commits since, the commit, as ``git describe --long``; or nothing."""
+    return _git(top, "describe", "--tags", "--long", "--match", "*[0-9]*") or ""
+
+
 def _remote(top: Path) -> str:
     url = _git(top, "remote", "get-url", "--push", "origin")
     if url is None:
@@ -119,18 +220,8 @@ def web_address(url: str) -> str:
     return f"https://{match[1]}/{match[2].removesuffix('/').removesuffix('.git')}"
 
 
-def _git(folder: Path, *arguments: str) -> str | None:
-    try:
-        result = subprocess.run(
-            ["git", *arguments],
-            cwd=folder,
-            env=git_environment(folder),
-            capture_output=True,
-            check=False,
-            timeout=60,
-            encoding="utf-8",
-            errors="surrogateescape",
-        )
-    except (OSError, subprocess.TimeoutExpired):
+def _git(top: Path, *arguments: str) -> str | None:
+    result = run_git(top, top, *arguments)
+    if result is None or result.returncode != 0:
         return None
-    return result.stdout.rstrip("\n") if result.returncode == 0 else None
+    return result.stdout.decode("utf-8", "surrogateescape").rstrip("\n")

@@ -35,6 +35,11 @@ def find_interpreter(asked: str, start: Path, environ: Mapping[str, str] = os.en
                 usage=True,
             )
         return found
+    return neighbouring(start, environ) or sys.executable
+
+
+def neighbouring(start: Path, environ: Mapping[str, str] = os.environ) -> str | None:
+    """The interpreter of the active virtual environment, or else of one beside `start` or above it."""
     folders = [Path(environ["VIRTUAL_ENV"])] if environ.get("VIRTUAL_ENV") else []
     for folder in (start, *start.parents):
         folders += [folder / ".venv", folder / "venv"]
@@ -42,4 +47,4 @@ def find_interpreter(asked: str, start: Path, environ: Mapping[str, str] = os.en
         executable = folder / "bin" / "python"
         if (folder / "pyvenv.cfg").is_file() and os.access(executable, os.X_OK):
             return str(executable)
-    return sys.executable
+    return None

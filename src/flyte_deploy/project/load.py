@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from flyte_deploy.clock import Listen
@@ -10,6 +11,11 @@ from flyte_deploy.collector.run import Request, collect, load_error
 from flyte_deploy.errors import DeployError
 from flyte_deploy.project.interpreter import find_interpreter
 from flyte_deploy.settings import Settings
+
+_NO_NETWORK = re.compile(
+    r"Network is unreachable|Temporary failure in name resolution|Name or service not known"
+    r"|Errno 101|Address family not supported"
+)
 
 
 def collect_from_files(settings: Settings, captures: Path, listen: Listen) -> Collected:
@@ -28,16 +34,33 @@ def collect_from_files(settings: Settings, captures: Path, listen: Listen) -> Co
             usage=True,
         )
     first = settings.paths[0]
-    collected = collect(
-        request_of(settings, captures, files),
-        python=find_interpreter(settings.python, first if first.is_dir() else first.parent),
-        timeout=settings.load_timeout,
-        listen=listen,
-    )
-    failures = collected.answer.failures
-    if failures and (settings.envs or not settings.ignore_load_errors):
-        raise load_error(failures, settings.root_dir)
+    try:
+        collected = collect(
+            request_of(settings, captures, files),
+            python=find_interpreter(settings.python, first if first.is_dir() else first.parent),
+            timeout=settings.load_timeout,
+            listen=listen,
+            confinement=settings.confinement,
+        )
+        failures = collected.answer.failures
+        if failures and (settings.envs or not settings.ignore_load_errors):
+            raise load_error(failures, settings.root_dir)
+    except DeployError as error:
+        raise _without_network(error, settings) from None
     return collected
+
+
+def _without_network(error: DeployError, settings: Settings) -> DeployError:
+    """The error, with the likely way to mend it where the code was kept from the network."""
+    if settings.confinement is None or settings.confinement.network or not _NO_NETWORK.search(str(error)):
+        return error
+    return DeployError(
+        error.what,
+        where=error.where,
+        details=error.details,
+        mend="The project's code has no network while it is loaded: move what needs one from module level"
+        " into a task, or allow it with --discovery-network allow.",
+    )
 
 
 def request_of(settings: Settings, captures: Path, files: tuple[tuple[Path, str], ...] = ()) -> Request:
@@ -56,6 +79,7 @@ def request_of(settings: Settings, captures: Path, files: tuple[tuple[Path, str]
         sync_local_sys_paths=settings.sync_local_sys_paths,
         ignore_load_errors=settings.ignore_load_errors,
         captures=captures,
+        withheld=settings.confinement.withheld if settings.confinement else (),
     )
 
 

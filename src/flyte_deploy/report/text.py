@@ -15,8 +15,11 @@ SHOWN_FILES = 15
 _MARK = 32 << 20
 """Every how many bytes an upload of unknown size says a word."""
 
-# Terminal escapes and whatever else is no text: what user code prints is shown, not obeyed.
-_CONTROL = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b.|[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+# Terminal escapes, what turns the order of letters around, and whatever else is no text: what user code
+# prints is shown, not obeyed.
+_CONTROL = re.compile(
+    r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b.|[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]"
+)
 
 
 def plain(text: str) -> str:

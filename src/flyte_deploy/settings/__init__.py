@@ -13,6 +13,7 @@ from flyte_deploy.settings.values import (
     ServeSettings,
     Settings,
     Verify,
+    default_cache,
     default_data,
 )
 
@@ -28,6 +29,7 @@ __all__ = [
     "ServeSettings",
     "Settings",
     "Verify",
+    "default_cache",
     "default_data",
     "early",
     "gather",

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, cast
 
 from flyte_deploy.errors import DeployError
 from flyte_deploy.settings.check import check
-from flyte_deploy.settings.options import BY_PARAMETER, Option, options_of
+from flyte_deploy.settings.options import ACTION, BY_PARAMETER, Option, options_of
 from flyte_deploy.settings.values import DEFAULT_IMAGE, EMBEDDED, ServeSettings, Settings, default_data
 
 if TYPE_CHECKING:
@@ -76,6 +76,8 @@ def gather(
         if option.field not in _FIELDS or option.name in {"path", "env", "config", "image"}:
             continue
         value, origins[option.field] = sources.value(option)
+        if command == ACTION and option.action_default and origins[option.field] == "default":
+            value = _convert(option, option.action_default, "default", cwd)
         values[option.field] = not value if option.negates else value
     everything = bool(values["all"] or values["recursive"])
     paths, values["envs"], found = _selection(sources, everything)
@@ -91,7 +93,7 @@ def gather(
     root = Path(os.path.realpath(written_root))
     values["root_dir"] = root
     values["paths"] = tuple(_below(root, written_root, path) for path in paths)
-    for name in ("ca_cert", "buildkit_tls"):
+    for name in ("ca_cert", "buildkit_tls", "cache_dir"):
         values[name] = values[name] or None
     if not values["data"]:
         values["data"] = default_data(environ)

@@ -139,6 +139,57 @@ OPTIONS: tuple[Option, ...] = (
         help="The project's Python interpreter, the one that has flyte and the project's dependencies.",
     ),
     Option(
+        name="install",
+        choices=("auto", "uv", "requirements", "script", "none"),
+        default="none",
+        action_default="auto",
+        section=_WHAT,
+        help="How the project's interpreter is made: from uv.lock or pyproject.toml (uv), requirements*.txt "
+        "or the header of the file (script, PEP 723), whichever is there (auto), or not at all (none: it is "
+        "found). On the command line auto uses an active or neighbouring virtual environment as it is.",
+    ),
+    Option(
+        name="install-args",
+        metavar="TEXT",
+        section=_WHAT,
+        help="More arguments for the installer, uv sync or uv pip install, such as --group deploy.",
+    ),
+    Option(
+        name="python-version",
+        metavar="VERSION",
+        default_text="what the project says",
+        section=_WHAT,
+        help="Python version to install the project with, such as 3.12; uv downloads one that is not there.",
+    ),
+    Option(
+        name="cache-dir",
+        kind="path",
+        metavar="DIR",
+        default_text="flyte-deploy/environments below $XDG_CACHE_HOME or ~/.cache",
+        action_default_text="flyte-deploy-environments below RUNNER_TEMP",
+        section=_WHAT,
+        help="Where environments that were installed are kept, to be used again as long as nothing that they "
+        "were made of changes.",
+    ),
+    Option(
+        name="pass-env",
+        kind="names",
+        metavar="NAME",
+        default=(),
+        commands=(ACTION,),
+        section=_WHAT,
+        help="Environment variable that the project's code and its installation may see. May be given "
+        "several times.",
+    ),
+    Option(
+        name="discovery-network",
+        choices=("none", "allow"),
+        default="none",
+        commands=(ACTION,),
+        section=_WHAT,
+        help="Whether the project's code has a network while it is loaded.",
+    ),
+    Option(
         name="working-directory",
         kind="path",
         metavar="DIR",

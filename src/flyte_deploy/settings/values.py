@@ -8,7 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from flyte_deploy.isolation.confinement import Confinement
+
 CopyStyle = Literal["loaded_modules", "all", "none"]
+Install = Literal["auto", "uv", "requirements", "script", "none"]
+DiscoveryNetwork = Literal["none", "allow"]
 Verify = Literal["bundle", "off"]
 OutputFormat = Literal["text", "json"]
 
@@ -37,6 +41,18 @@ class Settings:
     """Seconds."""
     python: str = ""
     """The project's interpreter; empty to find it."""
+    install: Install = "none"
+    """How the interpreter is made; ``none`` where it is found."""
+    install_args: str = ""
+    python_version: str = ""
+    cache_dir: Path | None = None
+    """Where installed environments are kept; None for the user's cache folder."""
+    pass_env: tuple[str, ...] = ()
+    """In the container: variables that the project's code sees."""
+    discovery_network: DiscoveryNetwork = "none"
+    """In the container: whether the project's code has a network while it is loaded."""
+    confinement: Confinement | None = None
+    """In the container: what the project's code is confined to. Nobody says it, the workplace sets it."""
     root_dir: Path = field(default_factory=Path.cwd)
     copy_style: CopyStyle = "loaded_modules"
     sync_local_sys_paths: bool = True
@@ -122,6 +138,13 @@ def default_data(environ: Mapping[str, str]) -> Path:
     # The XDG specification wants a relative path to be ignored.
     base = Path(state) if Path(state).is_absolute() else Path(home(environ)) / ".local" / "state"
     return base / "flyte-deploy" / EMBEDDED
+
+
+def default_cache(environ: Mapping[str, str]) -> Path:
+    """Where installed environments are kept when nothing is said: the user's cache folder."""
+    cache = environ.get("XDG_CACHE_HOME") or ""
+    base = Path(cache) if Path(cache).is_absolute() else Path(home(environ)) / ".cache"
+    return base / "flyte-deploy" / "environments"
 
 
 def home(environ: Mapping[str, str]) -> str:

@@ -125,6 +125,11 @@ def _own_identity(request: DeployTaskRequest, task: Task, stamps: Stamps) -> Non
         identity.domain = stamps.target.domain
         identity.name = task.name
         identity.version = stamps.version
+    if request.spec.environment.name not in ("", task.environment):
+        raise DeployError(
+            f"the request for task '{task.name}' says that it belongs to environment"
+            f" '{request.spec.environment.name}', not to '{task.environment}'"
+        )
 
 
 def _stamp_actor(request: DeployTaskRequest, stamps: Stamps) -> None:

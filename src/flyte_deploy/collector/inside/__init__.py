@@ -7,7 +7,9 @@ it. It reads one JSON document, the request (`main.Request` lists its fields), f
 end, and writes JSON documents, one a line, to ``ANSWER_FD``:
 
 * ``{"event": "loading" | "loaded" | "serializing", "file": …, "done": n, "total": n, "seconds": s}``
-  as it goes, and
+  as it goes,
+* ``{"event": "missed", "missed": {name: "path:line"}}`` where files below the root asked for environment
+  variables that they are not given (`withheld`), and
 * one last document: ``{"answer": {…}}`` (decoded as `flyte_deploy.collector.message.Answer`), or
   ``{"failure": {…}}`` (`flyte_deploy.collector.message.Failure`) where it cannot go on.
 

@@ -12,7 +12,7 @@ import sys
 from base64 import b64encode
 from typing import Any
 
-from . import PROTOCOL, describe, images, load, sdk, serialize
+from . import PROTOCOL, describe, images, load, lookups, sdk, serialize
 from .capture import Capture
 from .imports import lazy_modules
 
@@ -32,12 +32,19 @@ def main(arguments: list[str]) -> None:
         answer.flush()
 
     status = 0
+    missed = lookups.watch(request["withheld"], request["root"])
+
+    def emit_all(document: dict[str, Any]) -> None:
+        if missed and ("answer" in document or "failure" in document):
+            emit({"event": "missed", "missed": missed})
+        emit(document)
+
     try:
-        collect(request, emit)
+        collect(request, emit_all)
     except sdk.UnusableError as error:
-        emit({"failure": {"code": error.code, "text": error.text}})
+        emit_all({"failure": {"code": error.code, "text": error.text}})
     except BaseException as error:  # the parent turns it into words
-        emit({"failure": {"code": "crash", **load.explain(error, "", request["root"])}})
+        emit_all({"failure": {"code": "crash", **load.explain(error, "", request["root"])}})
         if os.environ.get("FLYTE_DEPLOY_VERBOSE"):
             import traceback
 

@@ -1,0 +1,212 @@
+"""What the project's code is confined to, and how a program is started with it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from flyte_deploy.errors import DeployError
+from flyte_deploy.isolation.inside import FAILED
+
+_INSIDE = Path(__file__).with_name("inside")
+_BOOT = """\
+import importlib.util, sys
+folder = sys.argv[1]
+spec = importlib.util.spec_from_file_location(
+    "inside", folder + "/__init__.py", submodule_search_locations=[folder])
+sys.modules["inside"] = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(sys.modules["inside"])
+from inside import enter
+enter.run(sys.argv[2:])
+"""
+
+PATH = "/usr/local/bin:/usr/bin:/bin"
+"""Where confined programs are looked for."""
+
+PASSED = (
+    "CI",
+    "GITHUB_ACTIONS",
+    "GITHUB_BASE_REF",
+    "GITHUB_EVENT_NAME",
+    "GITHUB_HEAD_REF",
+    "GITHUB_JOB",
+    "GITHUB_REF",
+    "GITHUB_REF_NAME",
+    "GITHUB_REF_TYPE",
+    "GITHUB_REPOSITORY",
+    "GITHUB_REPOSITORY_OWNER",
+    "GITHUB_RUN_ATTEMPT",
+    "GITHUB_RUN_ID",
+    "GITHUB_RUN_NUMBER",
+    "GITHUB_SERVER_URL",
+    "GITHUB_SHA",
+    "GITHUB_WORKFLOW",
+    "LANG",
+    "LANGUAGE",
+    "LC_ALL",
+    "LC_CTYPE",
+    "RUNNER_ARCH",
+    "RUNNER_OS",
+    "TZ",
+)
+"""The variables that the code sees without being given them: none is a secret, none says where files lie."""
+
+NETWORK_VARIABLES = (
+    "ALL_PROXY",
+    "HTTPS_PROXY",
+    "HTTP_PROXY",
+    "NO_PROXY",
+    "all_proxy",
+    "http_proxy",
+    "https_proxy",
+    "no_proxy",
+)
+"""Passed where there is a network, unless there is a password in them."""
+
+CERTIFICATES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "PIP_CERT")
+"""Name files of certificate authorities, which are copied to where the code can read them."""
+
+_OBEYED = frozenset({"GCONV_PATH", "GLIBC_TUNABLES", "LOCPATH", "NLSPATH", "MALLOC_TRACE", "PATH"})
+
+LIMITS = {
+    # A user's processes and threads: builds start one of them or more for each core.
+    "RLIMIT_NPROC": max(1024, 64 * (os.cpu_count() or 1)),
+    "RLIMIT_FSIZE": 16 << 30,
+    "RLIMIT_CORE": 0,
+}
+"""Limits by the kernel's name, in its units."""
+
+
+@dataclass(frozen=True)
+class Confinement:
+    """What a program of the project's code is confined to.
+
+    Args:
+        uid: its user, who owns nothing but what it is given.
+        gid: its group.
+        environment: its whole environment.
+        closed: folders that it cannot reach; their modes keep it out, and Landlock where the kernel has it.
+        network: whether it has one.
+        withheld: names of variables that the deployer has and the program has not.
+        collector: where the collector lies for it; None for where it lies for the deployer.
+    """
+
+    uid: int
+    gid: int
+    environment: Mapping[str, str] = field(repr=False)
+    closed: tuple[Path, ...] = ()
+    network: bool = False
+    withheld: tuple[str, ...] = ()
+    collector: Path | None = None
+
+    def command(self, command: Iterable[str], keep: Iterable[int] = ()) -> list[str]:
+        """The command line that starts a program so confined.
+
+        Args:
+            command: the program's own; it needs nothing in it that is secret.
+            keep: the file descriptors that it inherits beside the first three.
+        """
+        specification = {
+            "uid": self.uid,
+            "gid": self.gid,
+            "network": self.network,
+            "closed": [str(folder) for folder in self.closed],
+            "limits": LIMITS,
+            "keep": list(keep),
+        }
+        return [*_enter(specification), *command]
+
+    def give(self, path: Path) -> None:
+        """Make a file or folder the code's own."""
+        os.chown(path, self.uid, self.gid, follow_symlinks=False)
+
+    def give_tree(self, folder: Path) -> None:
+        """Make a folder and all below it the code's own; links are not followed."""
+        for path, names, files in os.walk(folder):
+            for name in (*names, *files):
+                os.chown(os.path.join(path, name), self.uid, self.gid, follow_symlinks=False)  # noqa: PTH118
+        self.give(folder)
+
+    def end_all(self) -> None:
+        """End everything that runs as the code's user.
+
+        Raises:
+            DeployError: where something goes on.
+        """
+        ended = subprocess.run(
+            _enter({"end": self.uid}), env={}, stdin=subprocess.DEVNULL, capture_output=True, check=False
+        )
+        if ended.returncode != 0:
+            raise DeployError(
+                "what the project's code started cannot be ended",
+                details=tuple(ended.stderr.decode(errors="replace").splitlines()[-3:]),
+            )
+
+
+def failed(status: int, last_lines: Iterable[str]) -> DeployError | None:
+    """The error for a program that was not started since it could not be confined; None for any other end."""
+    if status != FAILED:
+        return None
+    for line in last_lines:
+        if line.startswith("confine: "):
+            return DeployError(
+                f"the project's code cannot be confined: {line.removeprefix('confine: ')}",
+                mend="The action's container has to run as root with Docker's usual capabilities and system"
+                " calls.",
+            )
+    return None
+
+
+def environment_of_code(
+    environ: Mapping[str, str],
+    passed: Iterable[str],
+    *,
+    path: str,
+    home: Path,
+    temporary: Path,
+    network: bool,
+) -> dict[str, str]:
+    """The environment of confined programs: an allow list, and what was asked for.
+
+    Args:
+        environ: the deployer's.
+        passed: further names that are asked for.
+        path: its PATH.
+        home: the code's HOME.
+        temporary: its TMPDIR.
+        network: whether it has one.
+
+    Raises:
+        DeployError: for names that the loader of programs obeys: the confinement begins as root.
+    """
+    passed = tuple(passed)
+    for name in passed:
+        if name.startswith("LD_") or name in _OBEYED:
+            raise DeployError(
+                f"{name} cannot be passed to the project's code: programs obey it before they are confined",
+                where="--pass-env",
+                usage=True,
+            )
+    kept = {name: environ[name] for name in (*PASSED, *passed) if name in environ}
+    if network:
+        proxies = {name: environ[name] for name in NETWORK_VARIABLES if name in environ}
+        kept.update({name: value for name, value in proxies.items() if "@" not in value})
+    return {
+        "LANG": "C.UTF-8",
+        **kept,
+        "PATH": path,
+        "HOME": str(home),
+        "TMPDIR": str(temporary),
+        "USER": "flyte-deploy",
+        "LOGNAME": "flyte-deploy",
+    }
+
+
+def _enter(specification: Mapping[str, object]) -> list[str]:
+    # Isolated, and without `site`: nothing that lies about is imported while this is still root.
+    return [sys.executable, "-I", "-S", "-c", _BOOT, str(_INSIDE), json.dumps(specification)]

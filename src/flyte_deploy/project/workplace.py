@@ -1,0 +1,279 @@
+"""The container's workplace for the project's code: a copy of the checkout, a user, an interpreter.
+
+Nothing of the project runs before this is made, and everything of it runs in here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from flyte_deploy.clock import Clock
+from flyte_deploy.collector.run import INSIDE
+from flyte_deploy.errors import DeployError
+from flyte_deploy.isolation import mounts
+from flyte_deploy.isolation.confinement import (
+    CERTIFICATES,
+    PATH,
+    Confinement,
+    environment_of_code,
+)
+from flyte_deploy.isolation.staging import Owner, copy_tree, is_left_out
+from flyte_deploy.isolation.users import free_user
+from flyte_deploy.model import Progress
+from flyte_deploy.project import scm
+from flyte_deploy.project.git import kept_apart
+from flyte_deploy.project.install import Wanted, install, none_found
+from flyte_deploy.project.interpreter import find_interpreter
+from flyte_deploy.project.repository import take_over
+from flyte_deploy.settings import Settings
+
+BASE = Path("/var/lib/flyte-deploy")
+"""Where the workplace is made in the container. It is always the same: environments hold its path."""
+
+
+@dataclass(frozen=True)
+class Container:
+    """What a workplace has to know of the container that it is made in.
+
+    Args:
+        workspace: the folder with the checkout, real.
+        environ: the variables that the code may be given; see `isolation.confinement`.
+        base: where the workplace is made; nothing but environments is there.
+        path: where the code's programs are looked for.
+        mounts: what is mounted into the container, and is closed to the code.
+    """
+
+    workspace: Path
+    environ: Mapping[str, str]
+    base: Path = BASE
+    path: str = PATH
+    mounts: tuple[Path, ...] = dataclasses.field(default_factory=lambda: tuple(mounts.mounted()))
+
+
+@contextmanager
+def workplace(settings: Settings, container: Container, clock: Clock) -> Iterator[Settings]:
+    """Make the workplace, install the project there, and give settings that mean the copy.
+
+    As long as this is open the working directory is that of the copy. Afterwards nothing of the code runs;
+    what it wrote stays, and goes with the container.
+
+    Raises:
+        DeployError: where the code cannot be confined, and for all that goes wrong in installing it.
+    """
+    if os.getuid() != 0:
+        raise DeployError(
+            "the action's container does not run as root, and cannot run the project's code as somebody else",
+            mend="Leave out the option that changes the container's user.",
+        )
+    before = Path.cwd()
+    top = _top(settings.root_dir, container.workspace)
+    with clock.step("stage", "Copying the checkout"):
+        uid = free_user([*container.mounts, container.workspace])
+        folders = _make_folders(container.base)
+        open_ = Confinement(uid, uid, {"PATH": container.path})
+        for folder in (folders.home, folders.temporary):
+            open_.give(folder)
+        copied = copy_tree(top, folders.checkout, owner=Owner(uid, uid), leave_out=_left_out(settings.python))
+        clock.listen(Progress("note", f"{copied.files} files, {copied.size / 1e6:.1f} MB"))
+        history = take_over(top, folders.checkout, folders.git, open_)
+        copy_tree(INSIDE, folders.collector)
+        certificates = _certificates(container.environ, folders.certificates)
+        closed = mounts.close(container.mounts, _needed(container))
+        for mount in closed.left:
+            clock.listen(Progress("warning", f"{mount} cannot be closed to the project's code"))
+    moved = _moved(settings, top, folders.checkout)
+    environ = {**container.environ, **certificates}
+    passed = (*settings.pass_env, *certificates)
+    withheld = tuple(sorted(set(container.environ) - set(passed)))
+
+    def confined(*, network: bool) -> Confinement:
+        environment = environment_of_code(
+            environ,
+            passed,
+            path=container.path,
+            home=folders.home,
+            temporary=folders.temporary,
+            network=network,
+        )
+        return Confinement(
+            uid, uid, environment, closed.folders, network, withheld, collector=folders.collector
+        )
+
+    kept = dataclasses.replace(history.kept, confinement=confined(network=False))
+    working = folders.checkout / before.relative_to(top) if before.is_relative_to(top) else folders.checkout
+    with kept_apart(folders.checkout, kept):
+        os.chdir(working if working.is_dir() else folders.checkout)
+        try:
+            installing = confined(network=True)
+            version = scm.version_of(history.described, history.commit.sha if history.commit else "")
+            with clock.step("install", "Installing the project"):
+                python = _interpreter(moved, folders, installing, version, _cache(settings, container), clock)
+            loading = _with_interpreter(confined(network=settings.discovery_network == "allow"), python)
+            yield dataclasses.replace(moved, python=python, confinement=loading)
+        except DeployError as error:
+            raise _about_the_checkout(error, str(folders.checkout)) from error.__cause__
+        finally:
+            os.chdir(before)
+            open_.end_all()
+
+
+@dataclass(frozen=True)
+class _Folders:
+    checkout: Path
+    git: Path
+    home: Path
+    temporary: Path
+    environments: Path
+    certificates: Path
+    collector: Path
+
+
+def _make_folders(base: Path) -> _Folders:
+    folders = _Folders(
+        base / "checkout",
+        base / "git",
+        base / "home",
+        base / "tmp",
+        base / "environments",
+        base / "certificates",
+        base / "collector",
+    )
+    for folder in (base, folders.home, folders.temporary, folders.environments, folders.certificates):
+        folder.mkdir(mode=0o755, parents=True, exist_ok=True)
+        # The deployer's umask is not the code's.
+        folder.chmod(0o755)
+    return folders
+
+
+def _top(root: Path, workspace: Path) -> Path:
+    """The folder that is copied: the outermost checkout that holds the root, or the whole workspace."""
+    for folder in reversed((root, *root.parents)):
+        if folder.is_relative_to(workspace) and os.path.lexists(folder / ".git"):
+            return folder
+    return workspace
+
+
+def _left_out(python: str) -> Callable[[str, str], bool]:
+    def left_out(name: str, path: str) -> bool:
+        if is_left_out(name):
+            return True
+        # Somebody else's virtual environment; its interpreter is seldom in this container.
+        environment = os.path.lexists(f"{path}/pyvenv.cfg")
+        return environment and not os.path.abspath(python or "/").startswith(f"{path}/")  # noqa: PTH100
+
+    return left_out
+
+
+def _certificates(environ: Mapping[str, str], folder: Path) -> dict[str, str]:
+    """Copies of the files with certificate authorities that variables name, where the code can read them."""
+    found: dict[str, str] = {}
+    for name in CERTIFICATES:
+        source = Path(environ.get(name) or "/")
+        if not source.is_file():
+            continue
+        copy = folder / f"{name.lower()}.pem"
+        shutil.copyfile(source, copy)
+        copy.chmod(0o644)
+        found[name] = str(copy)
+    return found
+
+
+def _needed(container: Container) -> Iterable[Path]:
+    """What has to be reached: by the code, and the machine's own programs."""
+    uv = shutil.which("uv", path=container.path)
+    for path in (str(container.base), sys.base_prefix, "/usr", "/tmp", uv or "/usr"):  # noqa: S108
+        yield Path(path)
+        yield Path(os.path.realpath(path))
+
+
+def _moved(settings: Settings, top: Path, copy: Path) -> Settings:
+    """The settings, with the copy in place of the checkout."""
+
+    def move(path: Path) -> Path:
+        return copy / path.relative_to(top) if path.is_relative_to(top) else path
+
+    paths = tuple(move(Path(os.path.realpath(path.parent)) / path.name) for path in settings.paths)
+    python = settings.python
+    if "/" in python:
+        python = str(move(Path(os.path.abspath(python))))  # noqa: PTH100
+    return dataclasses.replace(settings, root_dir=move(settings.root_dir), paths=paths, python=python)
+
+
+def _interpreter(
+    settings: Settings,
+    folders: _Folders,
+    confinement: Confinement,
+    version: str,
+    cache: Path | None,
+    clock: Clock,
+) -> str:
+    first = settings.paths[0]
+    start = first if first.is_dir() else first.parent
+    if settings.install == "none" or settings.python:
+        return find_interpreter(settings.python, start, confinement.environment)
+    wanted = Wanted(
+        install=settings.install,
+        arguments=settings.install_args,
+        python=settings.python_version,
+        start=start,
+        scripts=settings.paths if first.is_file() else (),
+        top=folders.checkout,
+        environments=folders.environments,
+        environment=confinement.environment,
+        cache=cache,
+        pretended=scm.pretended(folders.checkout, folders.checkout, version),
+        confinement=confinement,
+    )
+    installed = install(wanted, lambda text: clock.listen(Progress("note", text)))
+    if installed is None:
+        raise none_found(folders.checkout)
+    return str(installed.python)
+
+
+def _cache(settings: Settings, container: Container) -> Path | None:
+    """Where environments outlive the container; None where nothing does."""
+    cache = settings.cache_dir
+    if cache is None:
+        temporary = container.environ.get("RUNNER_TEMP", "")
+        return (
+            Path(temporary) / "flyte-deploy-environments" if Path(temporary or "/nowhere").is_dir() else None
+        )
+    if Path(os.path.realpath(cache)).is_relative_to(container.workspace):
+        raise DeployError(
+            f"{cache} lies in the workspace, where nothing is written",
+            where="--cache-dir",
+            mend="Name a folder below ${{ runner.temp }}.",
+            usage=True,
+        )
+    return cache
+
+
+def _with_interpreter(confinement: Confinement, python: str) -> Confinement:
+    """With what an activated virtual environment sets."""
+    folder = Path(python).parent
+    more = {"PATH": f"{folder}:{confinement.environment['PATH']}"}
+    if (folder.parent / "pyvenv.cfg").is_file():
+        more["VIRTUAL_ENV"] = str(folder.parent)
+    return dataclasses.replace(confinement, environment={**confinement.environment, **more})
+
+
+def _about_the_checkout(error: DeployError, copy: str) -> DeployError:
+    """The same error, with paths relative to the checkout: nobody knows the copy."""
+
+    def told(text: str) -> str:
+        return text.replace(f"{copy}/", "").replace(copy, "the checkout")
+
+    return DeployError(
+        told(error.what),
+        where=told(error.where) if error.where else None,
+        mend=told(error.mend) if error.mend else None,
+        usage=error.usage,
+        details=tuple(told(line) for line in error.details),
+    )
