@@ -1,0 +1,112 @@
+"""A project that tries everything while it is loaded, run by the deployer as the action runs it.
+
+Root confines it with the same means as in the container. Each probe names the denial that it expects; as a
+control the same probes are run as root, unconfined, and find what is planted.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import pytest
+
+from tests.attacks.scene import PROJECT, WORD, Attempt, Scene, attempts, scene
+
+CLOSED = r"PermissionError: \[Errno 13\] Permission denied"
+FORBIDDEN = r"PermissionError: \[Errno 1\] Operation not permitted"
+NO_NETWORK = r"OSError: \[Errno 101\] Network is unreachable"
+
+DENIALS = {
+    "environment_of_earlier_step": CLOSED,
+    "output_of_earlier_step": CLOSED,
+    "script_of_earlier_step": CLOSED,
+    "token_in_git_configuration": CLOSED,
+    "token_in_copied_git_configuration": r"FileNotFoundError|Permission denied",
+    "token_in_credentials_file": CLOSED,
+    "google_credentials": CLOSED,
+    "copied_google_credentials": r"LookupError: there is no gha-creds",
+    "registry_login": CLOSED,
+    "home_of_the_job": CLOSED,
+    "own_environment": r"LookupError: nothing in \d+ variables",
+    "environment_of_deployer": CLOSED,
+    "arguments_of_deployer": r"LookupError: nothing in \d+ files",
+    "memory_of_deployer": CLOSED,
+    "memory_by_system_call": FORBIDDEN,
+    "descriptors_of_deployer": CLOSED,
+    "folder_of_deployer": CLOSED,
+    "trace": FORBIDDEN,
+    "inherited_descriptors": r"LookupError: none but the protocol's",
+    "docker_socket": NO_NETWORK,
+    "docker_socket_is_seen": CLOSED,
+    "abstract_socket": NO_NETWORK,
+    "loopback": NO_NETWORK,
+    "datagram": NO_NETWORK,
+    "metadata_address": NO_NETWORK,
+    "raw_socket": NO_NETWORK,
+    "io_uring": r"OSError: \[Errno 38\]",
+    "other_calls": r"PermissionError: \[Errno 1\]|OSError: \[Errno 38\]",
+    "new_user_namespace": FORBIDDEN,
+    "new_namespace_by_clone": FORBIDDEN,
+    "become_root": FORBIDDEN,
+    "setuid_program": r"PermissionError: no program gave more rights",
+    "signal_deployer": FORBIDDEN,
+    "lift_limits": r"ValueError: not allowed to raise maximum limit",
+    "write_outputs": CLOSED,
+    "write_environment": CLOSED,
+    "write_path": CLOSED,
+    "write_summary": CLOSED,
+    "write_workspace": CLOSED,
+    "write_hooks": CLOSED,
+    "write_git_configuration": CLOSED,
+    "write_programs": CLOSED,
+}
+"""What each probe is to be told."""
+
+UNCONTROLLED = {
+    # What root can do of these depends on the machine that runs the test.
+    "metadata_address",
+    "other_calls",
+    "setuid_program",
+    "become_root",
+    "lift_limits",
+    "raw_socket",
+    "io_uring",
+    "new_user_namespace",
+    "new_namespace_by_clone",
+}
+
+
+@pytest.fixture(scope="module")
+def attacked() -> Iterator[tuple[Scene, dict[str, Attempt]]]:
+    with scene() as made:
+        made.check_out(PROJECT)
+        outcome = made.run()
+        assert outcome.get("tasks") == ["attacks.innocent"], outcome
+        yield made, attempts([text for kind, text in outcome["heard"] if kind == "output"])
+
+
+@pytest.fixture(scope="module")
+def controlled(attacked: tuple[Scene, dict[str, Attempt]]) -> dict[str, Attempt]:
+    return attacked[0].control()
+
+
+@pytest.mark.parametrize("name", sorted(DENIALS))
+def test_is_denied(attacked: tuple[Scene, dict[str, Attempt]], name: str) -> None:
+    attempt = attacked[1][name]
+    assert attempt.got == ""
+    assert re.search(DENIALS[name], attempt.denied), attempt.denied
+
+
+def test_every_probe_has_a_denial(attacked: tuple[Scene, dict[str, Attempt]]) -> None:
+    assert set(attacked[1]) == set(DENIALS)
+
+
+@pytest.mark.parametrize("name", sorted(set(DENIALS) - UNCONTROLLED))
+def test_succeeds_unconfined(controlled: dict[str, Attempt], name: str) -> None:
+    attempt = controlled[name]
+    assert attempt.denied == ""
+    if not name.startswith(
+        ("write_", "docker", "abstract", "loopback", "datagram", "signal", "trace", "descr")
+    ):
+        assert WORD in attempt.got or name in {"memory_by_system_call", "folder_of_deployer"}

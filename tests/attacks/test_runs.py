@@ -1,0 +1,326 @@
+"""Attacks that take a run of their own: what outlives it, lies to it, or wants to be run or read as root."""
+
+from __future__ import annotations
+
+import subprocess
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flyteidl2.task.task_service_pb2 import DeployTaskRequest
+
+from flyte_deploy.embedded import running
+from flyte_deploy.pipeline import plan
+from flyte_deploy.settings import resolve
+from tests.attacks.scene import WORD, Scene, scene
+
+INNOCENT = """
+import flyte
+env = flyte.TaskEnvironment(name="innocent", image="registry.example/team/image:1")
+
+@env.task
+def work(x: int) -> int:
+    return x
+"""
+
+# The pipe that the collector answers on: user code runs in its process and can write there.
+FIND_PIPE = """
+import os, fcntl
+def pipe():
+    for name in sorted(os.listdir("/proc/self/fd"), key=int):
+        if int(name) > 2:
+            try:
+                if os.readlink(f"/proc/self/fd/{name}").startswith("pipe:"):
+                    if fcntl.fcntl(int(name), fcntl.F_GETFL) & 3 == os.O_WRONLY:
+                        return int(name)
+            except OSError:
+                pass
+"""
+
+
+@pytest.fixture(scope="module")
+def made() -> Iterator[Scene]:
+    with scene() as one:
+        yield one
+
+
+def attack(made: Scene, code: str, endpoint: str = "", **files: str) -> dict[str, Any]:
+    """What comes of a project whose one module begins with some code."""
+    made.check_out(files={"flow.py": textwrap.dedent(code) + INNOCENT, **files})
+    return made.run(endpoint)
+
+
+def processes_like(word: str) -> list[str]:
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                line = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            except OSError:
+                continue
+            if word in line:
+                found.append(line)
+    return found
+
+
+def test_a_daemon_does_not_outlive_the_run(made: Scene) -> None:
+    code = """
+    import os, time
+    if os.fork() == 0:
+        os.setsid()
+        if os.fork() == 0:
+            os.execve("/usr/bin/sleep", ["sleep", "86398.5"], {})
+        os._exit(0)
+    for _ in range(200):
+        time.sleep(0.01)
+    import pathlib
+    lines = [path.read_bytes() for path in pathlib.Path("/proc").glob("[0-9]*/cmdline")]
+    print("seen", sum(b"86398.5" in line for line in lines))
+    """
+    outcome = attack(made, code)
+    assert ["output", "seen 1"] in outcome["heard"]
+    assert outcome["tasks"] == ["innocent.work"]
+    assert processes_like("86398.5") == []
+
+
+def test_a_fork_storm_ends_with_the_run(made: Scene) -> None:
+    code = """
+    import os, sys, time
+    if os.fork() == 0:
+        os.setsid()
+        while True:
+            try:
+                if os.fork() == 0:
+                    os.execve("/usr/bin/sleep", ["sleep", "86397.5"], {})
+            except OSError:
+                print("refused", flush=True)
+                time.sleep(0.05)
+    time.sleep(1)
+    """
+    outcome = attack(made, code)
+    assert outcome["tasks"] == ["innocent.work"]
+    assert processes_like("86397.5") == []
+
+
+def test_a_network_that_is_allowed_is_one_of_ip_alone(made: Scene) -> None:
+    code = """
+    import json, os, socket
+    places = json.loads(os.environ["ATTACK_PLACES"])
+    for family, address in (
+        (socket.AF_INET, ("127.0.0.1", places["loopback"])),
+        (socket.AF_UNIX, places["socket"]),
+        (socket.AF_UNIX, "\\0" + places["abstract"]),
+    ):
+        try:
+            with socket.socket(family) as client:
+                client.connect(address)
+            print("connected")
+        except OSError as error:
+            print(error)
+    """
+    made.check_out(files={"flow.py": textwrap.dedent(code) + INNOCENT})
+    outcome = made.run(network="allow")
+    printed = [text for kind, text in outcome["heard"] if kind == "output"]
+    refused = "[Errno 97] Address family not supported by protocol"
+    assert printed == ["connected", refused, refused]
+
+
+def test_the_content_is_what_it_is_outside(made: Scene, tmp_path: Path) -> None:
+    made.check_out(files={"flow.py": INNOCENT, "helper.py": "x = 1\n"})
+    confined = made.run()
+    python = next(made.base.glob("environments/*/venv/bin/python"))
+    outside = plan(
+        resolve(
+            {"arguments": ["."], "recursive": True, "python": str(python), "endpoint": ""},
+            {"HOME": str(tmp_path)},
+            made.workspace,
+            command="plan",
+        ),
+        lambda progress: None,
+    )
+    assert confined["content"] == outside.content
+
+
+MARK = """
+import os, contextlib
+with contextlib.suppress(OSError):
+    open({folder!r} + "/ran-" + {name!r}, "w").close()
+"""
+
+
+def test_no_module_of_the_checkout_is_imported_by_the_deployer(made: Scene) -> None:
+    folder = str(made.folder / "bin")
+    names = ("sitecustomize.py", "usercustomize.py", "json.py", "msgspec.py", "ctypes.py", "inside.py")
+    files = {name: MARK.format(folder=folder, name=name) for name in names}
+    files["flyte_deploy/__init__.py"] = MARK.format(folder=folder, name="flyte_deploy")
+    outcome = attack(
+        made, 'import pathlib; (pathlib.Path(__file__).parent / "x.pth").write_text("import json")', **files
+    )
+    # The folder is the current one of the deployer, too.
+    assert "heard" in outcome
+    assert sorted(path.name for path in made.folder.glob("bin/ran-*")) == []
+    control = made.folder / "github" / "workspace"
+    control.parent.chmod(0o755)
+    subprocess.run(["/usr/bin/python3", "-c", "import json"], cwd=control, check=False)
+    ran = made.folder / "bin" / "ran-json.py"
+    assert ran.exists()
+    ran.unlink()
+
+
+def test_git_of_the_checkout_is_not_obeyed(made: Scene) -> None:
+    mark = made.folder / "bin" / "ran-git"
+    configuration = (
+        f"[core]\n\trepositoryformatversion = 0\n\tfsmonitor = touch {mark}; false\n\tbare = false\n"
+    )
+    configuration += f'\tworktree = .\n\thooksPath = .\n[filter "x"]\n\tclean = touch {mark}\n'
+    bare = {
+        "lib/HEAD": "ref: refs/heads/main\n",
+        "lib/config": configuration,
+        "lib/objects/keep": "",
+        "lib/refs/heads/keep": "",
+        ".gitattributes": "* filter=x\n",
+    }
+    planted = f"""
+    import os, pathlib
+    here = pathlib.Path(__file__).parent
+    for git in (here / ".git", here / "deep" / ".git"):
+        for name in ("objects", "refs/heads", "hooks"):
+            (git / name).mkdir(parents=True)
+        (git / "HEAD").write_text("ref: refs/heads/main\\n")
+        (git / "config").write_text({configuration!r}.replace("\\tworktree = .\\n", ""))
+        (git.parent / "planted.txt").write_text("x")
+    """
+    made.check_out(files={"flow.py": textwrap.dedent(planted) + INNOCENT, **bare})
+    outcome = made.run(copy_style="all")
+    assert outcome.get("tasks") == ["innocent.work"], outcome
+    assert "planted.txt" in outcome["files"]
+    assert not mark.exists()
+    # Git obeys it where nobody keeps it from that.
+    workspace = made.workspace
+    workspace.parent.chmod(0o755)
+    subprocess.run(
+        ["git", "-c", "safe.directory=*", "status"], cwd=workspace / "lib", check=False, capture_output=True
+    )
+    assert mark.exists()
+    mark.unlink()
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ('os.write(pipe(), b\'{"answer": {"protocol"\'); os._exit(0)', "ended the interpreter"),
+        ("os.write(pipe(), b'no JSON at all\\n')", "not what it should be"),
+        ("os.write(pipe(), b'{\"event\": 5}\\n')", "not what it should be"),
+        ("os.write(pipe(), b'{\"answer\":' + b'[' * 200000 + b'\\n')", "not what it should be"),
+        (
+            "os.write(pipe(), b'{\"unknown\":' + b'[' * 60000 + b']' * 60000 + b'}\\n')",
+            "not what it should be",
+        ),
+        ("[os.write(pipe(), b'[' * (1 << 20)) for _ in range(300)]", "larger than is taken"),
+        (
+            "document = {'answer': {'protocol': 9, 'python': '3', 'sdk': '2.12.1'}};"  # noqa: ISC004
+            " os.write(pipe(), json.dumps(document).encode() + b'\\n'); os._exit(0)",
+            "speaks protocol 9",
+        ),
+    ],
+    ids=["truncated", "no JSON", "wrong type", "nested", "nested unknown", "oversized", "protocol"],
+)
+def test_forged_messages_are_refused(made: Scene, code: str, said: str) -> None:
+    outcome = attack(made, f"{FIND_PIPE}\nimport json\n{code}\n")
+    assert said in outcome.get("error", ""), outcome
+
+
+@pytest.mark.parametrize("path", ["/etc/shadow", "{root}/../../github/home/notes", "{root}/link.txt"])
+def test_no_file_outside_the_copy_gets_into_a_bundle(made: Scene, path: str) -> None:
+    code = f"""{FIND_PIPE}
+import json, pathlib
+root = str(pathlib.Path(__file__).parent)
+answer = {{"protocol": 1, "python": "3.11.2", "sdk": "2.12.1", "with_bundle": True}}
+answer["modules"] = [{path!r}.format(root=root)]
+environment = {{"key": 0, "name": "e", "selected": True, "tasks": []}}
+os.write(pipe(), json.dumps({{"environment": environment}}).encode() + b"\\n")
+os.write(pipe(), json.dumps({{"answer": answer}}).encode() + b"\\n")
+os._exit(0)
+"""
+    outcome = attack(made, code, **{"link.txt": f"-> {made.folder}/github/home/notes"})
+    assert WORD not in str(outcome)
+    assert "no file to bundle" in outcome["error"] or "leads out of the root" in outcome["error"]
+
+
+@pytest.mark.parametrize("style", ["all", "loaded_modules"])
+def test_a_link_that_leads_out_takes_nothing_along(made: Scene, style: str) -> None:
+    secret = f"{made.folder}/github/home/notes"
+    flow = INNOCENT.replace('name="innocent"', 'name="innocent", include=("link.txt",)')
+    made.check_out(
+        files={"flow.py": flow, "link.txt": f"-> {secret}", "folder": f"-> {made.folder}/github/home"}
+    )
+    outcome = made.run(copy_style=style)
+    assert "link.txt: the link leads out of the root" in outcome["error"]
+    assert WORD not in str(outcome)
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        '.with_source_folder(Path("{home}"))',
+        '.with_source_file(Path(__file__).parent / "link.txt")',
+        '.with_source_folder(Path(__file__).parent / "folder")',
+        '.with_commands(["x\\nRUN --mount=type=bind,source=/,target=/m cat /m/etc/shadow"])',
+        '.with_env_vars({{"A": "x\\nCOPY {home} /"}})',
+    ],
+)
+def test_no_image_takes_along_what_is_not_in_the_copy(made: Scene, layer: str) -> None:
+    home = f"{made.folder}/github/home"
+    image = 'image=flyte.Image.from_debian_base(registry="r.example/t", name="n")' + layer.format(home=home)
+    flow = "from pathlib import Path\n" + INNOCENT.replace('image="registry.example/team/image:1"', image)
+    files = {"flow.py": flow, "link.txt": f"-> {home}/notes", "folder": f"-> {home}"}
+    made.check_out(files=files)
+    outcome = made.run()
+    assert WORD not in str(outcome)
+    if "with_commands" in layer or "with_env_vars" in layer:
+        assert "error" not in outcome or "line break" in outcome["error"] or "control" in outcome["error"], (
+            outcome
+        )
+    else:
+        assert "error" in outcome, outcome
+
+
+LYING = """
+import sys
+serialize = sys.modules.get("_flyte_deploy_collector.serialize")
+original = getattr(getattr(serialize, "Serializer", None), "request", None)
+async def request(self, task):
+    from flyteidl2.task.task_service_pb2 import DeployTaskRequest
+    lie = DeployTaskRequest.FromString(await original(self, task))
+    for one in (lie.task_id, lie.spec.task_template.id):
+        one.project, one.domain, one.org = "victim", "production", "o"
+        one.version, one.name = "1", "other.task"
+    {more}
+    return lie.SerializeToString(deterministic=True)
+if serialize:
+    serialize.Serializer.request = request
+"""
+
+
+def test_a_request_for_another_project_is_registered_in_ours(made: Scene, tmp_path: Path) -> None:
+    with running(tmp_path / "server") as server:
+        outcome = attack(made, LYING.format(more=""), server.endpoint)
+        requests = [DeployTaskRequest.FromString(data) for data in server.deploy_requests()]
+    assert outcome.get("tasks") == ["innocent.work"], outcome
+    (request,) = requests
+    for identity in (request.task_id, request.spec.task_template.id):
+        assert (identity.project, identity.domain, identity.name) == (
+            "flytesnacks",
+            "development",
+            "innocent.work",
+        )
+        assert identity.version not in ("", "1")
+
+
+def test_a_request_for_another_environment_is_refused(made: Scene, tmp_path: Path) -> None:
+    with running(tmp_path / "server") as server:
+        outcome = attack(made, LYING.format(more='lie.spec.environment.name = "other"'), server.endpoint)
+        assert list(server.deploy_requests()) == []
+    assert "says that it belongs to environment 'other'" in outcome["error"]
