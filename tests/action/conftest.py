@@ -38,12 +38,25 @@ def services_of_job(
 
 @pytest.fixture
 def job(engine: Engine, project_image: str, services_of_job: Services) -> Iterator[Job]:
-    """Makes a runner that has checked out a folder, with the control plane among its services."""
+    """Makes a runner that has checked out a folder, with the control plane among its services.
+
+    The action's container has an interpreter with Flyte's SDK, `PYTHON`.
+    """
+    yield from _jobs(engine, project_image, services_of_job)
+
+
+@pytest.fixture
+def fresh_job(engine: Engine, image: str, services_of_job: Services) -> Iterator[Job]:
+    """The same with the action's image as it is: projects have to be installed."""
+    yield from _jobs(engine, image, services_of_job)
+
+
+def _jobs(engine: Engine, image: str, services_of_job: Services) -> Iterator[Job]:
     folders: list[Path] = []
 
     def make(source: Path | None = None) -> Runner:
         folders.append(Path(tempfile.mkdtemp(prefix="flyte-deploy-runner-")))
-        runner = Runner(engine, project_image, folders[-1], network=services_of_job.network)
+        runner = Runner(engine, image, folders[-1], network=services_of_job.network)
         if source is not None:
             runner.check_out(source)
         return runner

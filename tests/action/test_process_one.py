@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import signal
+import subprocess
 import time
+from collections.abc import Iterator
 
 import pytest
 
@@ -37,41 +39,123 @@ def slow(runner: Runner, more: str = "") -> None:
     (runner.workspace / "flow.py").write_text(text)
 
 
-def when_loading(engine: Engine, container: str) -> None:
-    import subprocess
-
-    for _ in range(600):
+def when_begun(engine: Engine, container: str, title: str) -> None:
+    """Wait until a step of the pipeline has begun."""
+    for _ in range(1200):
         ran = subprocess.run(
-            ["docker", "top", container, "-eo", "pid,args"],
-            capture_output=True,
+            ["docker", "logs", container],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
             text=True,
             env=engine.environ(),
             check=False,
         )
-        if PYTHON in ran.stdout:
+        if f"::group::{title}" in ran.stdout:
             time.sleep(1)
             return
         time.sleep(0.1)
-    raise AssertionError("it never came to loading")
+    raise AssertionError(f"it never came to {title}:\n{ran.stdout}")
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+BACKEND = "import time\ndef build_editable(*a): time.sleep(600)\n"
+PYPROJECT = """
+[project]
+name = "flows"
+version = "1"
+[build-system]
+requires = []
+build-backend = "backend"
+backend-path = ["."]
+"""
+FAST = """
+import flyte
+env = flyte.TaskEnvironment("env", image="registry.example/team/image:1")
+
+@env.task
+def work(x: int) -> int:
+    return x
+"""
+VERIFIED = f"""
+import time
+if not __file__.startswith("/var/lib/flyte-deploy/checkout/"):
+    time.sleep(600)
+{FAST}
+"""
+BUILT = FAST.replace(
+    'image="registry.example/team/image:1"',
+    'image=flyte.Image.from_base("python:3.13-slim-trixie").clone(name="slow", extendable=True)'
+    '.with_commands(["sleep 60123"])',
+)
+STEPS: dict[str, tuple[str, dict[str, str], dict[str, str]]] = {
+    "install": (
+        "Installing the project",
+        {"flow.py": FAST, "pyproject.toml": PYPROJECT, "backend.py": BACKEND},
+        {"python": ""},
+    ),
+    "load": ("Loading the code", {"flow.py": "import time; time.sleep(600)\n"}, {}),
+    "verify": ("Loading 1 tasks from the bundle alone", {"flow.py": VERIFIED}, {}),
+    "build": (
+        "Building 1 images",
+        {"flow.py": BUILT},
+        {"registry": "registry:5000/slow", "insecure-registry": "registry:5000"},
+    ),
+    # It waits for an endpoint that accepts connections and says nothing.
+    "compare": ("Identifying the content", {"flow.py": FAST}, {"endpoint": "silent:8090"}),
+}
+
+
+@pytest.fixture
+def silent(engine: Engine, image: str, services_of_job: Services) -> Iterator[None]:
+    """A service that nobody gets an answer from."""
+    code = "import socket, time; s = socket.create_server(('', 8090)); time.sleep(3600)"
+    container = engine.docker(
+        *("run", "-d", "--init", "--network", services_of_job.network, "--network-alias", "silent"),
+        *("--entrypoint", "/usr/local/bin/python3", image, "-c", code),
+    ).strip()
+    yield
+    engine.docker("rm", "--force", container)
+
+
+def running_like(word: str) -> list[str]:
+    lines = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
+    return [line for line in lines.splitlines() if word in line]
+
+
+@pytest.mark.parametrize(
+    ("step", "number", "status"),
+    [
+        ("install", signal.SIGINT, 130),
+        ("install", signal.SIGTERM, 143),
+        ("load", signal.SIGINT, 130),
+        ("load", signal.SIGTERM, 143),
+        ("verify", signal.SIGINT, 130),
+        ("verify", signal.SIGTERM, 143),
+        ("build", signal.SIGINT, 130),
+        ("build", signal.SIGTERM, 143),
+        ("compare", signal.SIGINT, 130),
+        ("compare", signal.SIGTERM, 143),
+    ],
+)
+@pytest.mark.usefixtures("silent")
 def test_a_signal_ends_it(
-    number: signal.Signals, status: int, job: Job, engine: Engine, services_of_job: Services
+    step: str, number: signal.Signals, status: int, job: Job, engine: Engine, services_of_job: Services
 ) -> None:
+    title, files, inputs = STEPS[step]
     runner = job()
-    slow(runner)
+    for name, text in files.items():
+        (runner.workspace / name).write_text(text)
 
     def during(container: str) -> None:
-        when_loading(engine, container)
+        when_begun(engine, container, title)
         send(engine, container, number)
 
-    step = runner.run(target(services_of_job), during=during)
+    ended = runner.run({**target(services_of_job), **inputs}, during=during)
 
-    assert step.status == status, step.log
-    assert ("interrupted" if status == 130 else "terminated") in step.log
-    names = [command.name for command in step.commands]
+    assert ended.status == status, ended.log
+    assert ("interrupted" if status == 130 else "terminated") in ended.log
+    names = [command.name for command in ended.commands]
     assert names.count("group") == names.count("endgroup")
+    assert running_like("sleep 60123") == []
 
 
 def test_it_ends_by_itself_at_the_deadline(job: Job, services_of_job: Services) -> None:
@@ -134,8 +218,6 @@ def test_variables_of_the_workflow_run_nothing_in_it(planted: Runner, services_o
 def test_the_control_does_run_them(
     planted: Runner, engine: Engine, entrypoint: str, arguments: tuple[str, ...], seen: str
 ) -> None:
-    import subprocess
-
     variables = {name: value for name, value in PLANTED.items() if name not in {"PYTHONHOME", "PATH"}}
     ran = subprocess.run(
         [

@@ -57,6 +57,14 @@ class Scene:
         return self.folder / "base"
 
     @property
+    def open(self) -> Path:
+        """A folder that everybody can write to."""
+        folder = self.folder / "open"
+        folder.mkdir(exist_ok=True)
+        folder.chmod(0o1777)
+        return folder
+
+    @property
     def places(self) -> dict[str, object]:
         """Where things lie, as the probes read it."""
         github = self.folder / "github"
@@ -78,8 +86,13 @@ class Scene:
         shutil.rmtree(self.workspace)
         plant_checkout(self.workspace, project, files or {})
 
-    def run(self, endpoint: str = "", network: str = "none", **options: object) -> dict[str, Any]:
-        """Let the deployer plan or carry out a deploy of the workspace: what it was told, how it ended."""
+    def run(
+        self, endpoint: str = "", network: str = "none", *, landlock: bool = True, **options: object
+    ) -> dict[str, Any]:
+        """Let the deployer plan or carry out a deploy of the workspace: what it was told, how it ended.
+
+        Without `landlock` it is as on a kernel that has none.
+        """
         for made in self.base.glob("*"):
             # An environment is as good as new, and slow to copy.
             if made.name != "environments":
@@ -99,6 +112,7 @@ class Scene:
                     "environment": self.environment,
                     "endpoint": endpoint,
                     "network": network,
+                    "landlock": landlock,
                     "pass_env": ["ATTACK_PLACES", *self.environment],
                     "options": {
                         "arguments": ["."],
@@ -121,6 +135,7 @@ class Scene:
                 **os.environ,
                 "DEPLOYER_TOKEN": WORD,
                 "ATTACK_PLACES": json.dumps(self.places),
+                "PATH": f"{self.folder / 'bin'}:{os.environ['PATH']}",
                 "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry),
             },
             capture_output=True,
@@ -236,7 +251,7 @@ def scene() -> Iterator[Scene]:
         path = str(folder / "run" / "docker.sock")
         stack.enter_context(_listening(socket.AF_UNIX, path))
         Path(path).chmod(0o666)
-        made.abstract = f"flyte-deploy-attacks-{os.getpid()}"
+        made.abstract = folder.name
         stack.enter_context(_listening(socket.AF_UNIX, f"\0{made.abstract}"))
         server = stack.enter_context(_listening(socket.AF_INET, ("127.0.0.1", 0)))
         made.loopback = server.getsockname()[1]

@@ -77,11 +77,11 @@ UNCONTROLLED = {
 }
 
 
-@pytest.fixture(scope="module")
-def attacked() -> Iterator[tuple[Scene, dict[str, Attempt]]]:
+@pytest.fixture(scope="module", params=[True, False], ids=["Landlock", "no Landlock"])
+def attacked(request: pytest.FixtureRequest) -> Iterator[tuple[Scene, dict[str, Attempt]]]:
     with scene() as made:
         made.check_out(PROJECT)
-        outcome = made.run()
+        outcome = made.run(landlock=request.param)
         assert outcome.get("tasks") == ["attacks.innocent"], outcome
         yield made, attempts([text for kind, text in outcome["heard"] if kind == "output"])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
@@ -23,7 +24,7 @@ from tests.harness.tree import tree_digest
 __all__ = ["image", "services_of_job"]
 
 # Nothing listens there in a container.
-ELSEWHERE = {"abstract_socket", "loopback", "datagram", "inherited_descriptors", "docker_socket"}
+ELSEWHERE = {"abstract_socket", "loopback", "datagram", "inherited_descriptors"}
 
 
 @dataclass(frozen=True)
@@ -109,6 +110,49 @@ def test_nothing_of_the_job_has_changed(attacked: Attacked) -> None:
     assert attacked.step.environment == {}
     assert "forged" not in attacked.step.outputs
     assert "forged" not in attacked.step.summary
+
+
+def test_other_places_of_the_mounts_hold_too(engine: Engine, image: str, services_of_job: Services) -> None:
+    """Another runner of the same workflows: folders right below the root, HOME that of root, no token."""
+    inside = {
+        "runner_temp": "/temp",
+        "home": "/root",
+        "workflow": "/workflow",
+        "file_commands": "/commands",
+        "workspace": "/home/mona/flows",
+    }
+    places = {name: inside[name] for name in ("home", "workspace")}
+    places |= {"temp": inside["runner_temp"], "commands": inside["file_commands"]}
+    folder = Path(tempfile.mkdtemp(prefix="flyte-deploy-runner-"))
+    try:
+        runner = Runner(engine, image, folder, network=services_of_job.network, inside=inside)
+        plant_runner(runner.paths)
+        plant_checkout(runner.workspace, PROJECT, {})
+        runner.own()
+        before = _digests(runner)
+        step = runner.run(
+            {
+                "project": "flytesnacks",
+                "domain": "development",
+                "endpoint": services_of_job.endpoint,
+                "insecure": "true",
+                "pass-env": "ATTACK_PLACES",
+            },
+            env={"DEPLOYER_TOKEN": WORD, "ATTACK_PLACES": json.dumps(places)},
+        )
+        after = _digests(runner)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    assert step.status == 0, step.log
+    assert step.outputs["registered"] != ""
+    # It said nothing of a mount that is within reach.
+    assert step.annotations("warning") == []
+    found = attempts(step.log.splitlines())
+    assert set(found) == set(DENIALS)
+    for name, attempt in found.items():
+        assert attempt.got == "", name
+        assert re.search(DENIALS[name], attempt.denied), (name, attempt.denied)
+    assert after == before
 
 
 HOSTILE = (

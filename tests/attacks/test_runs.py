@@ -207,6 +207,32 @@ def test_git_of_the_checkout_is_not_obeyed(made: Scene) -> None:
     mark.unlink()
 
 
+def test_git_never_runs_as_root(made: Scene) -> None:
+    users = made.open / "git-users"
+    git = made.folder / "bin" / "git"
+    git.write_text(f'#!/bin/sh\nid -u >>{users} || :\nexec /usr/bin/git "$@"\n')
+    git.chmod(0o755)
+    try:
+        made.check_out(files={"flow.py": INNOCENT})
+        outcome = made.run(copy_style="all")
+    finally:
+        git.unlink()
+    assert outcome.get("tasks") == ["innocent.work"], outcome
+    found = set(users.read_text().split())
+    assert found
+    assert "0" not in found
+
+
+def test_a_variable_that_the_code_is_not_given_is_named(made: Scene) -> None:
+    outcome = attack(made, "import os\nprint(os.environ.get('DEPLOYER_TOKEN', 'nothing'))\n")
+    assert ["output", "nothing"] in outcome["heard"]
+    (warning,) = [text for kind, text in outcome["heard"] if kind == "warning"]
+    assert "flow.py" in warning
+    assert "DEPLOYER_TOKEN" in warning
+    assert "--pass-env" in warning
+    assert WORD not in warning
+
+
 @pytest.mark.parametrize(
     ("code", "said"),
     [

@@ -27,7 +27,7 @@ from tests.harness.log import Command, commands_of, file_command, masked
 RUNNER_UID = 1001
 """The user of the hosted runners."""
 
-_INSIDE = {
+INSIDE = {
     "runner_temp": "/github/runner_temp",
     "home": "/github/home",
     "workflow": "/github/workflow",
@@ -82,6 +82,8 @@ class Runner:
         folder: where the runner works, a fresh folder.
         network: the job's network.
         repository: `owner/name`.
+        environment: more variables of the job.
+        inside: where its folders are mounted; other runners of the same workflows have other places.
     """
 
     engine: Engine
@@ -90,6 +92,7 @@ class Runner:
     network: str = "bridge"
     repository: str = "octo/flows"
     environment: dict[str, str] = field(default_factory=dict)
+    inside: Mapping[str, str] = field(default_factory=lambda: INSIDE)
 
     def __post_init__(self) -> None:
         name = self.repository.partition("/")[2]
@@ -134,6 +137,7 @@ class Runner:
         payload: Mapping[str, Any] | bytes | None = None,
         options: Sequence[str] = (),
         socket: bool = True,
+        mounts: Sequence[str] | None = None,
         during: Callable[[str], None] = lambda container: None,
     ) -> Step:
         """Run the action as a step.
@@ -145,6 +149,7 @@ class Runner:
             payload: its payload; bytes as they are.
             options: more options of `docker run`.
             socket: whether the machine has Docker's socket; else an empty folder of that name appears.
+            mounts: what is mounted in place of what the runner mounts, see `mounts`.
             during: told the container's name as soon as it runs; may send it signals.
         """
         files = self._file_commands()
@@ -152,11 +157,11 @@ class Runner:
         container = f"action_{uuid.uuid4().hex}"
         environment = self._environment(with_, env or {}, event, files)
         command = [
-            *("docker", "run", "--name", container, "--rm", "--workdir", "/github/workspace"),
+            *("docker", "run", "--name", container, "--rm", "--workdir", self.inside["workspace"]),
             # With its value: what is for the container must not change what Docker's client does.
             *(part for name, value in environment.items() for part in ("-e", f"{name}={value}")),
             *("--network", self.network),
-            *self.mounts(socket=socket),
+            *(self.mounts(socket=socket) if mounts is None else mounts),
             *options,
             self.image,
         ]
@@ -200,7 +205,7 @@ class Runner:
             Path(there).mkdir(exist_ok=True)
         return [
             *("-v", f"{there or '/var/run/docker.sock'}:/var/run/docker.sock"),
-            *(part for name, path in self.paths.items() for part in ("-v", f"{path}:{_INSIDE[name]}")),
+            *(part for name, path in self.paths.items() for part in ("-v", f"{path}:{self.inside[name]}")),
         ]
 
     def _file_commands(self) -> dict[str, Path]:
@@ -278,7 +283,7 @@ class Runner:
         # The longest path first: the temporary folder holds the others.
         for name, path in sorted(self.paths.items(), key=lambda item: -len(str(item[1]))):
             if value == str(path) or value.startswith(f"{path}/"):
-                return _INSIDE[name] + value[len(str(path)) :]
+                return self.inside[name] + value[len(str(path)) :]
         return value
 
     def own(self) -> None:

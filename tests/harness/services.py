@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.cache import cache_folder
 from tests.engine import Engine
 
 SERVE = "import sys; from flyte_deploy.cli import main; sys.exit(main())"
@@ -22,7 +23,8 @@ class Services:
     Attributes:
         network: the network's name.
         endpoint: the embedded control plane, from inside: ``flyte:8090``, without TLS.
-        registry: a registry, from inside: ``registry:5000``, without TLS.
+        registry: a registry, from inside: ``registry:5000``, without TLS. It holds what that of the engine
+            does, base images among it.
         data: the control plane's folder on this machine, for `flyte_deploy.embedded.read_tasks`.
     """
 
@@ -56,7 +58,8 @@ def services(engine: Engine, image: str, folder: Path) -> Iterator[Services]:
         )
         started.append(
             engine.docker(
-                "run", "-d", "--network", network, "--network-alias", "registry", "registry:2"
+                *("run", "-d", "--network", network, "--network-alias", "registry"),
+                *("-v", f"{cache_folder() / 'engine' / 'registry'}:/var/lib/registry", "registry:2"),
             ).strip()
         )
         _wait(engine, started[0])

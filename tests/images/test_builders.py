@@ -105,12 +105,14 @@ def test_caches_where_the_run_takes_place() -> None:
     github = {
         "GITHUB_ACTIONS": "true",
         "ACTIONS_RESULTS_URL": "https://results.example/",
-        "ACTIONS_RUNTIME_TOKEN": "secret",
+        "ACTIONS_RUNTIME_TOKEN": "head.secret.tail",
     }
     cache = "type=gha,version=2,url_v2=https://results.example/,scope=flyte-deploy-env"
     assert caches(github, "env") == ((cache,), (f"{cache},mode=max,ignore-error=true",))
     assert caches({**github, "ACTIONS_CACHE_MODE": "read"}, "env") == ((cache,), ())
     assert "secret" not in str(caches(github, "env"))
+    # Another runner's token, which buildx could not read.
+    assert caches({**github, "ACTIONS_RUNTIME_TOKEN": "secret"}, "env") == ((), ())
     assert forgiving("type=registry,ref=r.example/c,mode=max").endswith(",mode=max,ignore-error=true")
     assert forgiving("r.example/c") == "type=registry,ref=r.example/c,ignore-error=true"
     assert forgiving("type=inline") == "type=inline"

@@ -47,3 +47,4 @@ def test_the_folder_that_holds_them_is_closed(tmp_path: Path) -> None:
     # What is mounted has the machine's modes, which are not ours to change.
     assert (tmp_path / "github" / "workspace").stat().st_mode & 0o777 == 0o755
     assert closed.left == (tmp_path / "tools",)
+    assert closed.by_landlock() == (tmp_path / "github", tmp_path / "run", tmp_path / "tools")

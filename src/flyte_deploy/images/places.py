@@ -213,8 +213,9 @@ def caches(environ: Mapping[str, str], scope: str) -> tuple[tuple[str, ...], tup
         environ: the environment variables.
         scope: what keeps the caches of images apart.
     """
-    url = environ.get("ACTIONS_RESULTS_URL", "")
-    if environ.get("GITHUB_ACTIONS") != "true" or not url or not environ.get("ACTIONS_RUNTIME_TOKEN"):
+    url, token = environ.get("ACTIONS_RESULTS_URL", ""), environ.get("ACTIONS_RUNTIME_TOKEN", "")
+    # Other runners of the same workflows have tokens of another kind, on which BuildKit ends the build.
+    if environ.get("GITHUB_ACTIONS") != "true" or not url or token.count(".") != 2:
         return (), ()
     cache = f"type=gha,version=2,url_v2={url},scope=flyte-deploy-{scope}"
     if environ.get("ACTIONS_CACHE_MODE", "").lower() in ("read", "readonly", "read-only", "none"):

@@ -8,6 +8,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from flyte_deploy.isolation.inside import landlock
+
 _OF_THE_KERNEL = frozenset(
     {"proc", "sysfs", "tmpfs", "devpts", "mqueue", "cgroup", "cgroup2", "devtmpfs", "securityfs", "debugfs"}
 )
@@ -22,11 +24,23 @@ class Closed:
 
     Args:
         folders: these, which only root can enter now.
-        left: mounts that lie in a folder that has to stay open.
+        left: mounts that lie in a folder that has to stay open; Landlock alone can close them.
     """
 
     folders: tuple[Path, ...]
     left: tuple[Path, ...]
+
+    def by_landlock(self) -> tuple[Path, ...]:
+        """What a confinement closes besides the modes: all of it, less single files.
+
+        These are the container's own configuration, such as authorities that are mounted into ``/etc``.
+        """
+        return (*self.folders, *(mount for mount in self.left if not mount.is_file()))
+
+    def open(self) -> tuple[Path, ...]:
+        """The mounts that stay within the code's reach."""
+        shut = self.by_landlock() if landlock.version() else ()
+        return tuple(mount for mount in self.left if mount not in shut)
 
 
 def foreign_mounts(mountinfo: str) -> list[Path]:

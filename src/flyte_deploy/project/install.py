@@ -31,6 +31,7 @@ _MISSING_PYTHON = re.compile(
     r"|Failed to inspect Python interpreter",
     re.IGNORECASE,
 )
+_OF_NO_INTEREST = re.compile(r"Using (CPython|PyPy|Python) |Creating virtual environment at|Activate with")
 _MISMATCH = re.compile(r"needs to be updated|lockfile .*(outdated|out of date)", re.IGNORECASE)
 
 
@@ -288,7 +289,11 @@ def _no_flyte(way: Way, wanted: Wanted) -> DeployError:
 
 
 def _explain(finished: Finished, way: Way, python: Python, wanted: Wanted) -> DeployError:
-    lines = [line.replace(f"{wanted.top}/", "") for line in finished.lines if line.strip()]
+    lines = [
+        line.replace(f"{wanted.top}/", "")
+        for line in finished.lines
+        if line.strip() and not _OF_NO_INTEREST.match(line)
+    ]
     text = "\n".join(lines)
     where = str(way.file.relative_to(wanted.top))
     if way.kind == "uv" and _MISMATCH.search(text):

@@ -86,7 +86,7 @@ def workplace(settings: Settings, container: Container, clock: Clock) -> Iterato
         copy_tree(INSIDE, folders.collector)
         certificates = _certificates(container.environ, folders.certificates)
         closed = mounts.close(container.mounts, _needed(container))
-        for mount in closed.left:
+        for mount in closed.open():
             clock.listen(Progress("warning", f"{mount} cannot be closed to the project's code"))
     moved = _moved(settings, top, folders.checkout)
     environ = {**container.environ, **certificates}
@@ -103,7 +103,7 @@ def workplace(settings: Settings, container: Container, clock: Clock) -> Iterato
             network=network,
         )
         return Confinement(
-            uid, uid, environment, closed.folders, network, withheld, collector=folders.collector
+            uid, uid, environment, closed.by_landlock(), network, withheld, collector=folders.collector
         )
 
     kept = dataclasses.replace(history.kept, confinement=confined(network=False))

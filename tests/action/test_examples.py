@@ -1,0 +1,199 @@
+"""Every example as a workflow deploys it: installed from its own files, images built through the socket."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from flyte_deploy.embedded import read_tasks
+from tests.action.conftest import Job
+from tests.cache import cache_folder
+from tests.engine import Engine
+from tests.harness.image import ROOT, SDK
+from tests.harness.runner import RUNNER_UID, Runner, Step
+from tests.harness.services import Services
+from tests.harness.tree import tree_digest
+
+EXAMPLES = sorted(path.name for path in (ROOT / "examples").iterdir() if path.is_dir())
+KEPT = "/github/kept"
+REUSED = "is there"
+
+
+def target(services: Services) -> dict[str, str]:
+    return {
+        "project": "flytesnacks",
+        "domain": "development",
+        "endpoint": services.endpoint,
+        "insecure": "true",
+    }
+
+
+def run(runner: Runner, with_: dict[str, str]) -> Step:
+    """A step with environments that outlive the tests: installing takes longer than all else."""
+    kept = cache_folder() / "installed"
+    kept.mkdir(exist_ok=True)
+    return runner.run({**with_, "cache-dir": KEPT}, options=("-v", f"{kept}:{KEPT}"))
+
+
+@contextmanager
+def builder(engine: Engine, services: Services) -> Iterator[str]:
+    """What docker/setup-buildx-action leaves: a container with BuildKit, here in the job's network."""
+    name = f"builder-{uuid.uuid4().hex[:12]}"
+    config = services.data.parent / f"{name}.toml"
+    config.write_text(f'[registry."{services.registry}"]\n  http = true\n')
+    engine.docker(
+        *("buildx", "create", "--name", name, "--driver", "docker-container", "--bootstrap"),
+        *("--driver-opt", f"network={services.network}", "--buildkitd-config", str(config)),
+    )
+    try:
+        yield f"docker-container://buildx_buildkit_{name}0"
+    finally:
+        engine.docker("buildx", "rm", "--force", name)
+        config.unlink()
+
+
+def registered(services: Services, step: Step) -> list[str]:
+    return sorted(task.name for task in read_tasks(services.data) if task.version == step.outputs["version"])
+
+
+@pytest.mark.parametrize("name", [name for name in EXAMPLES if name != "images"])
+def test_every_example(name: str, fresh_job: Job, services_of_job: Services) -> None:
+    runner = fresh_job(ROOT / "examples" / name)
+    before = tree_digest(runner.workspace)
+    with_ = target(services_of_job)
+    if name == "src_layout":
+        with_ |= {"path": "src", "root-dir": "src"}
+
+    step = run(runner, with_)
+
+    assert step.status == 0, step.log
+    assert step.annotations("error") == []
+    assert sorted(json.loads(step.outputs["tasks"])) == registered(services_of_job, step)
+    assert {"Copying the checkout", "Installing the project", "Loading the code"} <= set(step.groups)
+    assert tree_digest(runner.workspace) == before
+
+
+def test_images_are_built_through_the_socket(
+    engine: Engine, fresh_job: Job, services_of_job: Services
+) -> None:
+    runner = fresh_job(ROOT / "examples" / "images")
+    registry = services_of_job.registry
+    mirrored = {"ghcr.io/flyteorg/flyte": f"py3.13-v{SDK}", "ghcr.io/astral-sh/uv": "0.13.4"}
+    contexts = [
+        f"{name}:{tag}=docker-image://{registry}/{name.removeprefix('ghcr.io/')}:{tag}"
+        for name, tag in mirrored.items()
+    ]
+    with builder(engine, services_of_job) as endpoint:
+        with_ = {
+            **target(services_of_job),
+            "registry": f"{registry}/{uuid.uuid4().hex[:12]}",
+            "insecure-registry": registry,
+            "builder-endpoint": endpoint,
+            "build-context": "\n".join(contexts),
+        }
+
+        first = run(runner, with_)
+        again = run(runner, with_)
+
+    assert first.status == 0, first.log
+    digests = json.loads(first.outputs["image-digests"])
+    assert (first.outputs["images-built"], len(digests)) == ("2", 2)
+    assert all(re.fullmatch(r"sha256:[0-9a-f]{64}", digest) for digest in digests.values())
+    assert sorted(json.loads(first.outputs["tasks"])) == registered(services_of_job, first)
+    assert again.status == 0, again.log
+    assert (again.outputs["images-built"], again.outputs["registered"]) == ("0", "0")
+    assert again.outputs["version"] == first.outputs["version"]
+
+
+def test_an_environment_is_used_again_also_by_another_user_s_copy(
+    fresh_job: Job, services_of_job: Services
+) -> None:
+    runner = fresh_job(ROOT / "examples" / "single_file")
+    first = runner.run(target(services_of_job))
+    again = runner.run(target(services_of_job))
+    assert first.status == 0, first.log
+    assert REUSED not in first.log
+    assert again.status == 0, again.log
+    assert REUSED in again.log
+    assert again.outputs["version"] == first.outputs["version"]
+    # As actions/cache saves and restores it: as the runner's user, in another job.
+    kept = runner.paths["runner_temp"] / "flyte-deploy-environments"
+    owners = {path.lstat().st_uid for path in (kept, *kept.rglob("*"))}
+    assert owners == {RUNNER_UID}
+    other = fresh_job(ROOT / "examples" / "single_file")
+    shutil.copytree(kept, other.paths["runner_temp"] / kept.name, symlinks=True)
+    other.own()
+    restored = other.run(target(services_of_job))
+    assert restored.status == 0, restored.log
+    assert REUSED in restored.log
+    assert restored.outputs["version"] == first.outputs["version"]
+
+
+BAD = {
+    "no_way": ({"flow.py": "import flyte\n"}, "does not say what it needs installed", "requirements.txt"),
+    "no_flyte": (
+        {"flow.py": "import flyte\n", "requirements.txt": "idna\n"},
+        "'flyte' is not among what the project installs",
+        "Add flyte to requirements.txt",
+    ),
+    "dependency": (
+        {"flow.py": "import flyte\n", "requirements.txt": "flyte\nno-such-package-of-anybody==1.2.3\n"},
+        "what the project needs cannot be installed",
+        "no-such-package-of-anybody",
+    ),
+    "lock": (
+        {
+            "flow.py": "import flyte\n",
+            "pyproject.toml": '[project]\nname = "flows"\nversion = "1"\nrequires-python = ">=3.10"\n'
+            'dependencies = ["idna"]\n',
+            "uv.lock": 'version = 1\nrevision = 3\nrequires-python = ">=3.10"\n',
+        },
+        "the lock file does not match pyproject.toml",
+        "Run uv lock",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_what_cannot_be_installed(name: str, fresh_job: Job, services_of_job: Services) -> None:
+    files, what, mend = BAD[name]
+    runner = fresh_job()
+    for path, text in files.items():
+        (runner.workspace / path).write_text(text)
+
+    step = runner.run(target(services_of_job))
+
+    assert step.status != 0
+    (error,) = step.annotations("error")
+    assert what in error.message
+    assert mend in error.message
+    assert len(error.message.splitlines()) < 25
+    assert "/var/lib/flyte-deploy" not in error.message
+
+
+def test_a_python_that_cannot_be_had(fresh_job: Job, services_of_job: Services) -> None:
+    runner = fresh_job(ROOT / "examples" / "single_file")
+    step = runner.run({**target(services_of_job), "python-version": "3.99"})
+    assert step.status == 2, step.log
+    (error,) = step.annotations("error")
+    assert "Python 3.99 cannot be had" in error.message
+    assert "input `python-version`" in error.message
+
+
+def test_a_home_that_is_read_only(fresh_job: Job, services_of_job: Services) -> None:
+    runner = fresh_job(ROOT / "examples" / "single_file")
+    home = runner.paths["home"]
+    mounts = runner.mounts()
+    mounts[mounts.index(f"{home}:/github/home")] += ":ro"
+    runner.environment["FLYTE_DEPLOY_CACHE_DIR"] = KEPT
+    kept = cache_folder() / "installed"
+    kept.mkdir(exist_ok=True)
+    step = runner.run(target(services_of_job), options=("-v", f"{kept}:{KEPT}"), mounts=mounts)
+    assert step.status == 0, step.log
+    assert list(home.iterdir()) == []
