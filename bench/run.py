@@ -263,6 +263,36 @@ class Bench:
             Row("peak memory, context of 200 MB", f"{memory / 1e6:.0f} MB", "200 MB", memory / 200e6, 1),
         ]
 
+    def container(self) -> list[Row]:
+        """The action's container: its size, its start, an unchanged project, and staging."""
+        from tests import engine as real
+        from tests.harness.image import action_image
+
+        from bench import container
+
+        engine = real.start()
+        image = action_image(engine)
+        sizes = container.compressed(engine)
+        first, nothing = container.starting(engine, image)
+        inside, outside = container.unchanged(engine, image, OURS)
+        tree = self._project("staged", lambda f: projects.large_tree(f, files=5000, size=500_000_000))
+        staged, copied = container.staging(tree)
+
+        def row(name: str, ours: float, theirs: float, limit: float = 1, unit: str = "s") -> Row:
+            digits = 2 if unit == "s" else 0
+            texts = [f"{one:.{digits}f} {unit}" for one in (ours, theirs)]
+            return Row(name, texts[0], texts[1], ours / theirs, limit)
+
+        return [
+            row("the action's image in gzip, of 150 MB", sizes["gzip"], 150, unit="MB"),
+            row("the action's image in zstd, of 130 MB", sizes["zstd"], 130, unit="MB"),
+            row("first line of the action's first step, of 0.7 s", first, 0.7),
+            row("the same, against a container that does nothing", first, nothing, 2),
+            row("unchanged, the action against the command", inside, outside, 2),
+            row("staging 500 MB in 5,000 files, of 2 s", staged, 2),
+            row("the same, against cp -a", staged, copied),
+        ]
+
     def help(self) -> list[Row]:
         """Our help against the peer's version."""
         ours = min(
@@ -287,7 +317,7 @@ def _seconds(figure: Run) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print the table, and answer 1 where a figure misses what it must reach."""
     parser = argparse.ArgumentParser(description=__doc__)
-    names = ("help", "verify", "images", "remote", "independent", "chain", "scale", "tree", "s3")
+    names = ("help", "verify", "images", "remote", "independent", "chain", "scale", "tree", "s3", "container")
     parser.add_argument("only", nargs="*", choices=[*names, []], help="measure only these")
     parser.add_argument("--cap", type=float, default=600, help="seconds that the peer may take")
     chosen = parser.parse_args(arguments)

@@ -73,7 +73,7 @@ def _read(base: Path, capture: Capture) -> Captured:
         source = base.joinpath(*parts)
         try:
             # No link on the way may lead anywhere else.
-            if source.resolve(strict=True) != base.resolve().joinpath(*parts):
+            if source.resolve(strict=True) != base.parent.resolve().joinpath(base.name, *parts):
                 raise DeployError(f"the collector captured a link: {path!r}")
             info = source.lstat()
             content = source.read_bytes() if stat.S_ISREG(info.st_mode) else None

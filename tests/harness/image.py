@@ -29,7 +29,7 @@ def action_image(engine: Engine) -> str:
     name = f"{NAME}:{_digest()}"
     with _alone("action-image"):
         if not _there(engine, name):
-            _build(engine, name)
+            build(engine, "--load", "-t", name)
     return name
 
 
@@ -52,7 +52,8 @@ def image_with_project(engine: Engine) -> str:
     return name
 
 
-def _build(engine: Engine, name: str) -> None:
+def build(engine: Engine, *options: str) -> None:
+    """Build the image from this checkout; the options say where it goes."""
     # Docker's client is the one that the tests use: the images that have it may be out of reach.
     client = shutil.which("docker", path=engine.environ()["PATH"])
     plugins = json.loads(engine.docker("info", "--format", "{{json .ClientInfo.Plugins}}"))
@@ -76,10 +77,8 @@ def _build(engine: Engine, name: str) -> None:
             "buildx",
             "build",
             "--provenance=false",
-            "--load",
             *contexts,
-            "-t",
-            name,
+            *options,
             str(ROOT),
             text="",
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping
@@ -94,6 +95,7 @@ class Confinement:
         network: whether it has one.
         withheld: names of variables that the deployer has and the program has not.
         collector: where the collector lies for it; None for where it lies for the deployer.
+        checkout: the copy that it works on, which is its own until its code is loaded.
     """
 
     uid: int
@@ -103,6 +105,7 @@ class Confinement:
     network: bool = False
     withheld: tuple[str, ...] = ()
     collector: Path | None = None
+    checkout: Path | None = None
 
     def command(self, command: Iterable[str], keep: Iterable[int] = ()) -> list[str]:
         """The command line that starts a program so confined.
@@ -131,6 +134,22 @@ class Confinement:
             for name in (*names, *files):
                 os.chown(os.path.join(path, name), self.uid, self.gid, follow_symlinks=False)  # noqa: PTH118
         self.give(folder)
+
+    @staticmethod
+    def take_back(folder: Path) -> None:
+        """Make a folder and all below it the deployer's: what it has read there stays what it is.
+
+        Code that runs later, as the same user, could replace a file by a link to one of the deployer's.
+        Nothing of the code may be running.
+        """
+        paths = [str(folder)]
+        for path, names, files in os.walk(folder):
+            paths += [f"{path}/{name}" for name in (*names, *files)]
+        for path in paths:
+            os.chown(path, os.getuid(), os.getgid(), follow_symlinks=False)
+            mode = os.lstat(path).st_mode
+            if not stat.S_ISLNK(mode) and mode & 0o022:
+                Path(path).chmod(stat.S_IMODE(mode) & ~0o022)
 
     def end_all(self) -> None:
         """End everything that runs as the code's user.

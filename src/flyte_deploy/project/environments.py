@@ -55,7 +55,12 @@ class Installed:
 
     def finish(self) -> None:
         """Say that it is made to its end."""
-        (self.folder / _COMPLETE).touch()
+        mark = self.folder / _COMPLETE
+        # What was installed could write here, and a link would be followed.
+        if mark.is_dir() and not mark.is_symlink():
+            shutil.rmtree(mark)
+        mark.unlink(missing_ok=True)
+        os.close(os.open(mark, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o644))
 
     def has(self, package: str) -> bool:
         """Whether a distribution is installed in it; nothing is run or followed."""

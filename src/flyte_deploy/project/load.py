@@ -42,6 +42,9 @@ def collect_from_files(settings: Settings, captures: Path, listen: Listen) -> Co
             listen=listen,
             confinement=settings.confinement,
         )
+        if settings.confinement is not None:
+            for folder in filter(None, (captures, settings.confinement.checkout)):
+                settings.confinement.take_back(folder)
         failures = collected.answer.failures
         if failures and (settings.envs or not settings.ignore_load_errors):
             raise load_error(failures, settings.root_dir)

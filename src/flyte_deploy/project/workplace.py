@@ -103,7 +103,14 @@ def workplace(settings: Settings, container: Container, clock: Clock) -> Iterato
             network=network,
         )
         return Confinement(
-            uid, uid, environment, closed.by_landlock(), network, withheld, collector=folders.collector
+            uid,
+            uid,
+            environment,
+            closed.by_landlock(),
+            network,
+            withheld,
+            collector=folders.collector,
+            checkout=folders.checkout,
         )
 
     kept = dataclasses.replace(history.kept, confinement=confined(network=False))
