@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import textwrap
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from flyteidl2.task.task_service_pb2 import DeployTaskRequest
 from flyte_deploy.embedded import running
 from flyte_deploy.pipeline import plan
 from flyte_deploy.settings import resolve
-from tests.attacks.scene import WORD, Scene, scene
+from tests.attacks.scene import SDK, WORD, Scene, scene
 
 INNOCENT = """
 import flyte
@@ -312,6 +313,110 @@ def test_no_image_takes_along_what_is_not_in_the_copy(made: Scene, layer: str) -
     else:
         assert "error" in outcome, outcome
 
+
+SWAPPING = """
+import glob, os, pathlib
+import flyte
+from flyte.io import File
+
+SECRET = {secret!r}
+HERE = pathlib.Path(__file__).parent
+COPY = {copy!r}
+
+def swap(path):
+    # A file of the code's own, for one of the deployer's.
+    try:
+        os.remove(path)
+        os.symlink(SECRET, path)
+        return "swapped " + path
+    except OSError as error:
+        return str(error)
+
+def captured(folder):
+    try:
+        return [str(path) for name in os.listdir(folder) for path in pathlib.Path(folder, name).iterdir()]
+    except OSError as error:
+        return [folder]
+
+own = pathlib.Path(os.environ["TMPDIR"])
+if str(HERE) == COPY:
+    (folder,) = [path for path in glob.glob("/tmp/flyte-deploy-*") if os.stat(path).st_uid == os.getuid()]
+    (own / "captures").write_text(folder)
+else:
+    # The code is loaded once more, from the bundle, after all has been identified.
+    paths = [*captured((own / "captures").read_text()), COPY + "/data.csv", COPY + "/flow.py"]
+    (own / "report").write_text(chr(10).join(map(swap, paths)))
+
+env = flyte.TaskEnvironment(
+    name="innocent", image="registry.example/team/image:1", include=("data.csv",)
+)
+
+@env.task
+async def work(f: File = File.from_local_sync(str(HERE / "data.csv"))) -> None: ...
+"""
+
+
+def test_nothing_is_put_in_the_place_of_what_was_identified(made: Scene, tmp_path: Path) -> None:
+    secret = f"{made.folder}/github/home/notes"
+    flow = SWAPPING.format(secret=secret, copy=str(made.base / "checkout"))
+    data = tmp_path / "server"
+    with running(data) as server:
+        made.check_out(files={"flow.py": flow, "data.csv": "a,b\n"})
+        # Here, other than in the container, Landlock would close /tmp beside the scene, too.
+        outcome = made.run(server.endpoint, landlock=False)
+    assert outcome.get("tasks") == ["innocent.work"], outcome
+    told = (made.base / "tmp" / "report").read_text().splitlines()
+    # What was captured, and the copy.
+    assert len(told) == 3
+    assert all(re.match(r"\[Errno (1|13|21)\] ", line) for line in told), told
+    assert not [path for path in data.rglob("*") if path.is_file() and WORD.encode() in path.read_bytes()]
+
+
+def test_the_mark_of_a_finished_environment_is_no_link(made: Scene, tmp_path: Path) -> None:
+    """What a build leaves in the environment is not written through."""
+    victim = made.folder / "github" / "workspace" / "made-by-root"
+    backend = BACKEND.format(victim=str(victim))
+    files = {"flow.py": INNOCENT, "pyproject.toml": PYPROJECT, "backend.py": backend}
+    made.check_out(files=files)
+    (made.workspace / "requirements.txt").unlink()
+    outcome = made.run(cache_dir=str(tmp_path / "cache"))
+    assert outcome.get("tasks") == ["innocent.work"], outcome
+    (planted,) = made.base.glob("environments/*/planted")
+    assert planted.read_text() == "yes"
+    assert not victim.exists()
+
+
+PYPROJECT = f"""
+[project]
+name = "flows"
+version = "1.0"
+dependencies = ["flyte=={SDK}"]
+[build-system]
+requires = []
+build-backend = "backend"
+backend-path = ["."]
+"""
+BACKEND = """
+import os, pathlib, sys, zipfile
+
+def build_editable(folder, config=None, metadata=None):
+    for environment in pathlib.Path({{base!r}}).glob("environments/*/"):
+        try:
+            os.symlink({victim!r}, environment / "complete")
+            (environment / "planted").write_text("yes")
+        except OSError:
+            pass
+    info = "flows-1.0.dist-info"
+    files = {{
+        info + "/METADATA": "Metadata-Version: 2.1\\nName: flows\\nVersion: 1.0\\nRequires-Dist: flyte\\n",
+        info + "/WHEEL": "Wheel-Version: 1.0\\nGenerator: x\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n",
+    }}
+    files[info + "/RECORD"] = "".join(name + ",,\\n" for name in [*files, info + "/RECORD"])
+    with zipfile.ZipFile(pathlib.Path(folder, "flows-1.0-py3-none-any.whl"), "w") as archive:
+        for name, text in files.items():
+            archive.writestr(name, text)
+    return "flows-1.0-py3-none-any.whl"
+""".replace("{{base!r}}", "os.environ['HOME'] + '/..'")
 
 LYING = """
 import sys

@@ -45,7 +45,9 @@ def planted(paths):
             with open(path, "rb") as file:
                 content = file.read(1 << 22)
         except OSError as error:
-            errors.append(error)
+            # A process may end meanwhile.
+            if not (path.startswith("/proc/") and isinstance(error, (FileNotFoundError, ProcessLookupError))):
+                errors.append(error)
             continue
         if WORD.encode() in content:
             return f"{path}: {WORD}"
