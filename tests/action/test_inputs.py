@@ -122,6 +122,27 @@ def test_a_link_out_of_the_workspace(read_with: Read, workspace: Path) -> None:
     assert "lies outside the workspace" in refused(read_with, path="out").what
 
 
+@pytest.mark.parametrize(
+    ("path", "given"),
+    [
+        ("config.yaml", {}),
+        (".flyte/config.yaml", {}),
+        ("ci/flyte.yaml", {"config": "ci/flyte.yaml"}),
+        ("ci/ca.pem", {"ca_cert": "ci/ca.pem"}),
+    ],
+)
+def test_a_file_of_the_checkout_that_is_a_link_to_a_secret(
+    read_with: Read, workspace: Path, path: str, given: dict[str, str]
+) -> None:
+    secret = workspace.parent / "secret"
+    secret.write_text("a-secret-of-an-earlier-step")
+    (workspace / path).parent.mkdir(exist_ok=True)
+    (workspace / path).symlink_to(secret)
+    error = refused(read_with, **given)
+    assert f"{path} is a link that leads out of the workspace" in error.what
+    assert "a-secret" not in str(error)
+
+
 def test_no_workspace() -> None:
     with pytest.raises(DeployError, match="there is no workspace"):
         read({})

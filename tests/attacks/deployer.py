@@ -59,6 +59,7 @@ def main() -> None:
             base=Path(scene["base"]),
             path=scene["path"],
             mounts=tuple(Path(mount) for mount in scene["mounts"]),
+            untrusted=scene["untrusted"],
         )
         if scene["endpoint"]:
             settings = dataclasses.replace(settings, endpoint=scene["endpoint"], insecure=True, dry_run=False)

@@ -87,7 +87,13 @@ class Scene:
         plant_checkout(self.workspace, project, files or {})
 
     def run(
-        self, endpoint: str = "", network: str = "none", *, landlock: bool = True, **options: object
+        self,
+        endpoint: str = "",
+        network: str = "none",
+        *,
+        landlock: bool = True,
+        untrusted: bool = False,
+        **options: object,
     ) -> dict[str, Any]:
         """Let the deployer plan or carry out a deploy of the workspace: what it was told, how it ended.
 
@@ -113,6 +119,7 @@ class Scene:
                     "endpoint": endpoint,
                     "network": network,
                     "landlock": landlock,
+                    "untrusted": untrusted,
                     "pass_env": ["ATTACK_PLACES", *self.environment],
                     "options": {
                         "arguments": ["."],

@@ -122,6 +122,25 @@ def test_nothing_of_a_cache_is_run_as_root(cached: tuple[Scene, Path]) -> None:
     assert link.is_symlink()
 
 
+def test_what_a_pull_request_has_installed_is_nobody_else_s(cached: tuple[Scene, Path]) -> None:
+    made, venv = cached
+    cache = venv.parent.parent
+
+    def said(**more: bool) -> str:
+        shutil.rmtree(made.base / "environments")
+        outcome = made.run(cache_dir=str(cache), **more)  # type: ignore[arg-type]
+        assert outcome.get("tasks") == ["innocent.work"], outcome
+        return " ".join(text for kind, text in outcome["heard"] if kind == "note")
+
+    (made.base / "environments").mkdir()
+    # It may use what others have installed.
+    assert "is there" in said(untrusted=True)
+    shutil.rmtree(venv.parent)
+    assert "installing" in said(untrusted=True)
+    assert "is there" in said(untrusted=True)
+    assert "installing" in said()
+
+
 def test_a_cache_that_is_a_link_is_not_followed(cached: tuple[Scene, Path]) -> None:
     made, venv = cached
     venv.rename(made.open / "venv")

@@ -16,6 +16,7 @@ from flyte_deploy.embedded import running
 from flyte_deploy.pipeline import plan
 from flyte_deploy.settings import resolve
 from tests.attacks.scene import SDK, WORD, Scene, scene
+from tests.engine import Engine
 
 INNOCENT = """
 import flyte
@@ -247,12 +248,25 @@ def test_a_variable_that_the_code_is_not_given_is_named(made: Scene) -> None:
         ),
         ("[os.write(pipe(), b'[' * (1 << 20)) for _ in range(300)]", "larger than is taken"),
         (
+            '[os.write(pipe(), b\'{"event": "x"}\\n\' * 4000) for _ in range(51)]',
+            "larger than is taken",
+        ),
+        (
             "document = {'answer': {'protocol': 9, 'python': '3', 'sdk': '2.12.1'}};"  # noqa: ISC004
             " os.write(pipe(), json.dumps(document).encode() + b'\\n'); os._exit(0)",
             "speaks protocol 9",
         ),
     ],
-    ids=["truncated", "no JSON", "wrong type", "nested", "nested unknown", "oversized", "protocol"],
+    ids=[
+        "truncated",
+        "no JSON",
+        "wrong type",
+        "nested",
+        "nested unknown",
+        "oversized",
+        "many events",
+        "protocol",
+    ],
 )
 def test_forged_messages_are_refused(made: Scene, code: str, said: str) -> None:
     outcome = attack(made, f"{FIND_PIPE}\nimport json\n{code}\n")
@@ -312,6 +326,29 @@ def test_no_image_takes_along_what_is_not_in_the_copy(made: Scene, layer: str) -
         )
     else:
         assert "error" in outcome, outcome
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [("build_secret", "NPMRC=./npmrc"), ("build_context", "x=./npmrc")]
+)
+def test_a_build_gets_no_link_in_place_of_a_file(
+    made: Scene, tmp_path: Path, engine: Engine, option: str, value: str
+) -> None:
+    """The code replaces a file of the checkout that the workflow gives to builds."""
+    swap = f"""
+    import os, pathlib
+    file = pathlib.Path(__file__).parent / "npmrc"
+    file.unlink()
+    file.symlink_to("{made.folder}/github/home/notes")
+    """
+    image = 'image=flyte.Image.from_debian_base(name="n").with_commands(["true"])'
+    flow = textwrap.dedent(swap) + INNOCENT.replace('image="registry.example/team/image:1"', image)
+    made.check_out(files={"flow.py": flow, "npmrc": "harmless"})
+    with running(tmp_path / "server") as server:
+        options: dict[str, Any] = {option: [value], "registry": f"{engine.registry}/none"}
+        outcome = made.run(server.endpoint, **options)
+    assert "npmrc is a link that leads out of the checkout" in outcome["error"], outcome
+    assert WORD not in str(outcome)
 
 
 SWAPPING = """

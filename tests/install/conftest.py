@@ -83,7 +83,7 @@ class Workshop:
             top=self.root,
             environments=self.environments,
             environment=self.environment,
-            cache=cache,
+            caches=(cache,) if cache else (),
             pretended=self.pretended,
         )
 

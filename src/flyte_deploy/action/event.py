@@ -9,6 +9,10 @@ from typing import Any
 
 from flyte_deploy.errors import DeployError
 
+# https://docs.github.com/actions/reference/events-that-trigger-workflows
+_OF_WHAT_IS_MERGED = frozenset(
+    {"", "push", "create", "release", "schedule", "workflow_dispatch", "repository_dispatch"}
+)
 _LARGEST = 64 << 20
 
 
@@ -18,6 +22,11 @@ class Event:
 
     name: str
     payload: Mapping[str, Any]
+
+    @property
+    def untrusted(self) -> bool:
+        """Whether it is about code that is not merged: nothing that it leaves is taken for what is."""
+        return self.name not in _OF_WHAT_IS_MERGED
 
 
 def read_event(environ: Mapping[str, str]) -> Event:

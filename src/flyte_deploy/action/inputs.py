@@ -113,11 +113,39 @@ def read(environ: Mapping[str, str]) -> Asked:
         _inside(workspace, cwd / line.strip(), "path")
     if flags.keys().isdisjoint({"recursive", "all", "env"}) and _names_a_folder(cwd, str(flags["path"])):
         flags["recursive"] = True
+    _check_configuration(
+        str(given.get("config") or environ.get("FLYTE_DEPLOY_CONFIG", "")), environ, workspace, cwd
+    )
     settings = resolve(flags, environ, cwd, command=ACTION)
     # The selection may have come from elsewhere than the inputs.
     for name, path in (("root-dir", settings.root_dir), *(("path", path) for path in settings.paths)):
         _inside(workspace, path, name)
+    for name, file in (("ca-cert", settings.ca_cert), ("buildkit-tls", settings.buildkit_tls)):
+        if file is not None:
+            _leads_nowhere_else(workspace, file, f"input {name}")
     return Asked(settings, workspace, cwd, given)
+
+
+def _check_configuration(named: str, environ: Mapping[str, str], workspace: Path, cwd: Path) -> None:
+    from flyte_deploy import config_file
+
+    found = (cwd / named, "") if named else config_file.find(environ, cwd)
+    if found is not None:
+        _leads_nowhere_else(workspace, found[0], "the configuration file")
+
+
+def _leads_nowhere_else(workspace: Path, path: Path, where: str) -> None:
+    """Refuse a link of the checkout that leads out of it: what is said of the file could show a secret."""
+    written = Path(os.path.normpath(path))
+    if written.is_relative_to(workspace):
+        real = Path(os.path.realpath(path))
+        if not real.is_relative_to(workspace):
+            raise DeployError(
+                f"{written.relative_to(workspace)} is a link that leads out of the workspace",
+                where=where,
+                mend="Put the file itself there, or name one that is not in the checkout.",
+                usage=True,
+            )
 
 
 def _value(option: Option, text: str) -> object:

@@ -48,6 +48,7 @@ def _run(environ: Mapping[str, str], log: Log) -> None:
         settings = asked.settings
         log.root, log.workspace = settings.root_dir, asked.workspace
         log.mask(secrets_of({}, asked.secrets))
+        # What the event is about decides what is done; for now every event does what the inputs say.
         event = read_event(environ)
         check_loopback(asked)
         log.line(f"event {event.name or 'unknown'}")
@@ -63,7 +64,7 @@ def _run(environ: Mapping[str, str], log: Log) -> None:
     from flyte_deploy.report.text import deployment_text, plan_text
 
     os.chdir(asked.folder)
-    container = Container(asked.workspace, as_given(environ))
+    container = Container(asked.workspace, as_given(environ), untrusted=event.untrusted)
     outcome: Plan | Deployment
     if settings.dry_run:
         outcome = pipeline.plan(settings, log.listen, container=container)

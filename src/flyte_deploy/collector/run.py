@@ -39,6 +39,9 @@ _OWN_CREDENTIALS = ("FLYTE_API_KEY", "FLYTE_ADMIN_CLIENTSECRET", "FLYTE_CREDENTI
 INSIDE = Path(__file__).with_name("inside")
 """What runs in the project's interpreter."""
 
+_EVENTS_LIMIT = 200_000
+"""How many files are told of; more are no project."""
+
 _NAMED = 20
 """How many variables are named that the code looked for in vain."""
 
@@ -137,10 +140,14 @@ def collect(
     environments: list[Environment] = []
     decoder = msgspec.json.Decoder(Line)
     last: Line | None = None
+    events = 0
     with ended(process):
         try:
             for raw in process.lines(lambda: watch.patience(timeout)):
                 last = decode(decoder, raw)
+                events += bool(last.event)
+                if events > _EVENTS_LIMIT:
+                    raise DeployError("the answer of the project's code is larger than is taken")
                 if last.environment is not None:
                     environments.append(last.environment)
                 elif last.event:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -176,11 +177,18 @@ def secrets(mounts: Iterable[SecretMount], sources: Mapping[str, str]) -> list[s
     return [part for one in given for part in ("--secret", f"id={one.id},{sources[one.name]}")]
 
 
-def secret_sources(given: Iterable[str], environ: Mapping[str, str]) -> dict[str, str]:
+def secret_sources(
+    given: Iterable[str], environ: Mapping[str, str], checkout: Path | None = None
+) -> dict[str, str]:
     """Where each named secret comes from: ``NAME``, ``NAME=VARIABLE`` or ``NAME=FILE``.
 
+    Args:
+        given: as they are named.
+        environ: the environment variables.
+        checkout: a folder with files of strangers, whose links lead nowhere else.
+
     Raises:
-        DeployError: for one that is not there.
+        DeployError: for one that is not there, or that a link in `checkout` takes from elsewhere.
     """
     found: dict[str, str] = {}
     for entry in given:
@@ -194,7 +202,10 @@ def secret_sources(given: Iterable[str], environ: Mapping[str, str]) -> dict[str
                     mend="Name a file that exists, or an environment variable.",
                     usage=True,
                 )
-            found[name] = f"src={Path(source).resolve()}"
+            file = Path(source).resolve()
+            if checkout is not None:
+                stay_inside(source, checkout, "--build-secret")
+            found[name] = f"src={file}"
         elif environ.get(source):
             found[name] = f"env={source}"
         else:
@@ -205,6 +216,23 @@ def secret_sources(given: Iterable[str], environ: Mapping[str, str]) -> dict[str
                 usage=True,
             )
     return found
+
+
+def stay_inside(path: str, checkout: Path, where: str) -> None:
+    """Refuse what lies in a checkout of strangers, and is or goes by a link that leads out of it.
+
+    Raises:
+        DeployError: names `where` it was asked for.
+    """
+    # What is written below the checkout, without following any link.
+    written = Path(os.path.normpath(Path.cwd() / path))
+    if written.is_relative_to(checkout) and not written.resolve().is_relative_to(checkout.resolve()):
+        raise DeployError(
+            f"{path} is a link that leads out of the checkout",
+            where=where,
+            mend="Name the file or folder itself, or one that is not in the checkout.",
+            usage=True,
+        )
 
 
 _ERROR = re.compile(r"^(?:#\d+ )?ERROR: (.*)$")

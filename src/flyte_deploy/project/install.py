@@ -47,7 +47,7 @@ class Wanted:
         scripts: the files that were named.
         top: the checkout's top folder.
         environments: the folder for environments.
-        cache: a folder that outlives the machine, from which they are taken and where they are kept.
+        caches: folders that outlive the machine, from which they are taken; kept in the last one.
         environment: the variables that the installer sees.
         pretended: those that tell builds the project's version.
         described: words that tell one state of the project from another, beside its files.
@@ -62,7 +62,7 @@ class Wanted:
     top: Path
     environments: Path
     environment: Mapping[str, str]
-    cache: Path | None = None
+    caches: tuple[Path, ...] = ()
     pretended: Mapping[str, str] | None = None
     described: tuple[str, ...] = ()
     confinement: Confinement | None = None
@@ -108,7 +108,9 @@ def install(wanted: Wanted, say: Callable[[str], None]) -> Installed | None:
     installed = Installed(wanted.environments / key)
     with alone(installed.folder):
         shown = way.file.relative_to(wanted.top)
-        if not fresh and (installed.complete or (wanted.cache and take(wanted.cache, key, installed.folder))):
+        if not fresh and (
+            installed.complete or any(take(cache, key, installed.folder) for cache in wanted.caches)
+        ):
             say(f"the environment of {shown} is there")
             return Installed(installed.folder, reused=True)
         say(f"installing {shown} with {python.text or 'the Python that it asks for'}")
@@ -117,8 +119,8 @@ def install(wanted: Wanted, say: Callable[[str], None]) -> Installed | None:
         if not installed.has("flyte"):
             raise _no_flyte(way, wanted)
         installed.finish()
-        if wanted.cache and not fresh:
-            _keep(installed, wanted.cache, key, say)
+        if wanted.caches and not fresh:
+            _keep(installed, wanted.caches[-1], key, say)
     return installed
 
 

@@ -48,6 +48,8 @@ class Container:
         base: where the workplace is made; nothing but environments is there.
         path: where the code's programs are looked for.
         mounts: what is mounted into the container, and is closed to the code.
+        untrusted: whether the code is somebody's who may harm later runs: environments that it was installed
+            in are kept apart from those of others.
     """
 
     workspace: Path
@@ -55,6 +57,7 @@ class Container:
     base: Path = BASE
     path: str = PATH
     mounts: tuple[Path, ...] = dataclasses.field(default_factory=lambda: tuple(mounts.mounted()))
+    untrusted: bool = False
 
 
 @contextmanager
@@ -121,7 +124,9 @@ def workplace(settings: Settings, container: Container, clock: Clock) -> Iterato
             installing = confined(network=True)
             version = scm.version_of(history.described, history.commit.sha if history.commit else "")
             with clock.step("install", "Installing the project"):
-                python = _interpreter(moved, folders, installing, version, _cache(settings, container), clock)
+                python = _interpreter(
+                    moved, folders, installing, version, _caches(settings, container), clock
+                )
             loading = _with_interpreter(confined(network=settings.discovery_network == "allow"), python)
             yield dataclasses.replace(moved, python=python, confinement=loading)
         except DeployError as error:
@@ -218,7 +223,7 @@ def _interpreter(
     folders: _Folders,
     confinement: Confinement,
     version: str,
-    cache: Path | None,
+    caches: tuple[Path, ...],
     clock: Clock,
 ) -> str:
     first = settings.paths[0]
@@ -234,7 +239,7 @@ def _interpreter(
         top=folders.checkout,
         environments=folders.environments,
         environment=confinement.environment,
-        cache=cache,
+        caches=caches,
         pretended=scm.pretended(folders.checkout, folders.checkout, version),
         confinement=confinement,
     )
@@ -244,22 +249,22 @@ def _interpreter(
     return str(installed.python)
 
 
-def _cache(settings: Settings, container: Container) -> Path | None:
-    """Where environments outlive the container; None where nothing does."""
+def _caches(settings: Settings, container: Container) -> tuple[Path, ...]:
+    """Where environments outlive the container, the last for new ones; empty where nothing does."""
     cache = settings.cache_dir
     if cache is None:
-        temporary = container.environ.get("RUNNER_TEMP", "")
-        return (
-            Path(temporary) / "flyte-deploy-environments" if Path(temporary or "/nowhere").is_dir() else None
-        )
-    if Path(os.path.realpath(cache)).is_relative_to(container.workspace):
+        temporary = Path(container.environ.get("RUNNER_TEMP") or "/nowhere")
+        if not temporary.is_dir():
+            return ()
+        cache = temporary / "flyte-deploy-environments"
+    elif Path(os.path.realpath(cache)).is_relative_to(container.workspace):
         raise DeployError(
             f"{cache} lies in the workspace, where nothing is written",
             where="--cache-dir",
             mend="Name a folder below ${{ runner.temp }}.",
             usage=True,
         )
-    return cache
+    return (cache, cache / "untrusted") if container.untrusted else (cache,)
 
 
 def _with_interpreter(confinement: Confinement, python: str) -> Confinement:
