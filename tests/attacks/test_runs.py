@@ -106,6 +106,25 @@ def test_a_fork_storm_ends_with_the_run(made: Scene) -> None:
     assert processes_like("86397.5") == []
 
 
+def test_who_comes_to_end_it_is_not_ended_by_it(made: Scene) -> None:
+    code = """
+    import os, time
+    parent = os.getpid()
+    if os.fork() == 0:
+        os.setsid()
+        # Until the collector has said its last word.
+        while os.path.exists(f"/proc/{parent}/cmdline") and open(f"/proc/{parent}/cmdline").read():
+            time.sleep(0.001)
+        while True:
+            try:
+                os.kill(-1, 9)
+            except OSError:
+                pass
+    """
+    outcome = attack(made, code)
+    assert outcome.get("tasks") == ["innocent.work"], outcome
+
+
 def test_a_network_that_is_allowed_is_one_of_ip_alone(made: Scene) -> None:
     code = """
     import json, os, socket

@@ -84,7 +84,8 @@ def _close_all_but(keep: list[int]) -> None:
 def end_all(uid: int) -> int:
     """End every process of a user: those that it sees, at once, so that no fork gets away."""
     os.setgroups([])
-    os.setresuid(uid, uid, uid)
+    # What this may end is decided by the middle one, who may end this by the others.
+    os.setresuid(uid + 1, uid, uid + 1)
     for _ in range(200):
         with suppress(ProcessLookupError):
             os.kill(-1, signal.SIGKILL)
