@@ -309,6 +309,24 @@ os._exit(0)
     assert "no file to bundle" in outcome["error"] or "leads out of the root" in outcome["error"]
 
 
+@pytest.mark.parametrize("pattern", ["notes", "*", "../home/notes", "/github/home/notes"])
+def test_no_include_brings_a_file_from_outside_the_copy(made: Scene, pattern: str) -> None:
+    home = f"{made.folder}/github/home"
+    include = pattern.replace("/github", f"{made.folder}/github")
+    code = f"""{FIND_PIPE}
+import json
+answer = {{"protocol": 1, "python": "3.11.2", "sdk": "2.12.1", "with_bundle": True}}
+environment = {{"key": 0, "name": "e", "selected": True, "tasks": [], "include": [{include!r}]}}
+environment["declared_in"] = {home!r} + "/flow.py"
+os.write(pipe(), json.dumps({{"environment": environment}}).encode() + b"\\n")
+os.write(pipe(), json.dumps({{"answer": answer}}).encode() + b"\\n")
+os._exit(0)
+"""
+    outcome = attack(made, code)
+    assert WORD not in str(outcome)
+    assert "outside the root" in outcome.get("error", ""), outcome
+
+
 @pytest.mark.parametrize("style", ["all", "loaded_modules"])
 def test_a_link_that_leads_out_takes_nothing_along(made: Scene, style: str) -> None:
     secret = f"{made.folder}/github/home/notes"
