@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import os
+import shutil
 import socket
 import subprocess
 import time
@@ -280,3 +281,58 @@ def test_a_builder_of_another_step_is_reached_by_its_container(write: Write, bui
         assert name in builders_of(builds.engine)
     finally:
         builds.engine.docker("buildx", "rm", name)
+
+
+def containers(engine: Engine) -> set[str]:
+    return set(engine.docker("ps", "--all", "--format", "{{.Names}}").split())
+
+
+def test_images_of_untrusted_code_leave_nothing_behind(write: Write, builds: Builds, tmp_path: Path) -> None:
+    before = containers(builds.engine)
+    # A cache of packages that a trusted build has filled is empty here.
+    look = "ls -A /root/.cache/uv | wc -l > /seen"
+    mount = "--mount=type=cache,mode=0777,target=/root/.cache/uv,id=flyte-uv"
+    root = write(flow("true"))
+    code = (root / "flow.py").read_text().replace("['true']", f"[{f'{mount} touch /root/.cache/uv/mark'!r}]")
+    (root / "flow.py").write_text(code)
+    builds.deploy(root, "flow.py", "env")
+    (root / "flow.py").write_text(code.replace("touch /root/.cache/uv/mark", look))
+    cache = tmp_path / "cache"
+    more = ("--untrusted", "--cache-to", f"type=local,dest={cache}", "--buildkit", builds.engine.buildkit[0])
+    done = builds.run(root, "flow.py", "env", *more)
+    assert done.status == 0, done.err
+    (image,) = done.json["images"]
+    assert builds.inside(f"{image['reference']}@{image['digest']}", "cat", "/seen").strip() == "0"
+    assert "--cache-to is left out" in done.err
+    assert "--buildkit is left out" in done.err
+    assert not cache.exists()
+    assert containers(builds.engine) == before
+
+
+def test_on_github_a_builder_that_cannot_write_caches_is_replaced(
+    write: Write, builds: Builds, tmp_path: Path
+) -> None:
+    """The engine of GitHub's runners keeps images in the old way, which ours is made to say of itself."""
+    real = shutil.which("docker", path=builds.engine.environ()["PATH"])
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    docker = tools / "docker"
+    docker.write_text(
+        f'#!/bin/sh\n[ "$1" = info ] && echo \'[["Backing Filesystem","extfs"]]\' && exit\nexec {real} "$@"\n'
+    )
+    docker.chmod(0o755)
+    cache = tmp_path / "cache"
+    variables = {"PATH": f"{tools}{os.pathsep}{builds.engine.environ()['PATH']}", "GITHUB_ACTIONS": "true"}
+    options = ("flow.py", "env", "--cache-to", f"type=local,dest={cache}")
+    name = "buildx_buildkit_flyte-deploy-host0"
+    try:
+        for number in range(2):
+            done = builds.run(write(flow(f"echo {number}")), *options, **variables)
+            assert done.status == 0, done.err
+            assert "cannot write a cache" not in done.err
+            assert (cache / "index.json").exists()
+            # It stays, and the next run finds it.
+            assert name in containers(builds.engine)
+    finally:
+        builds.engine.docker("rm", "--force", name)
+        builds.engine.docker("volume", "rm", "--force", f"{name}_state")

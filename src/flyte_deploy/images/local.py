@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import secrets
 import shlex
 import shutil
 import signal
@@ -24,6 +25,7 @@ from flyte_deploy.images import buildx
 from flyte_deploy.images.docker_config import auth_variable
 from flyte_deploy.images.places import Asked, Place, Places, caches, is_lost, no_engine, spread
 from flyte_deploy.images.recipe import Built, Finder, Found, Listen, Recipe, Registries, Wanted, together
+from flyte_deploy.images.reference import Reference, is_loopback
 from flyte_deploy.model import Progress
 from flyte_deploy.settings import Settings
 from flyte_deploy.tls import trusting
@@ -89,6 +91,8 @@ class LocalBuilder:
         docker: the command that docker is called by.
         builder, endpoint, pool, tls: where builds may go, see `Places`.
         authorities: certificate authorities that builds trust, PEM; empty for those of the base images.
+        untrusted: whether the images are those of somebody who may harm later builds: these get a builder
+            that is gone afterwards, write no cache, and share none of the caches of package managers.
         timeout: seconds that a build may take.
     """
 
@@ -104,6 +108,7 @@ class LocalBuilder:
     tls: Path | None = None
     authorities: str = ""
     timeout: float = 3600.0
+    untrusted: bool = False
     live: Callable[[str], None] | None = None
     """Told each line of a build's log as it comes, where there is one image to build."""
     _running: set[subprocess.Popen[str]] = field(default_factory=set)
@@ -127,19 +132,54 @@ class LocalBuilder:
         self._check_secrets(images)
         if shutil.which(self.docker[0], path=self.environ.get("PATH")) is None:
             raise no_engine("there is no docker command")
-        places = Places(self._ask, self.builder, self.endpoint, self.pool, self.tls)
+        builder, pool = ("", ()) if self.untrusted else (self.builder, self.pool)
+        places = Places(self._ask, builder, self.endpoint, pool, self.tls)
         if places.makes:
-            # What is made known to buildx for this run is gone with this folder, however the run ends.
-            name = self._resources.enter_context(tempfile.TemporaryDirectory(prefix="flyte-deploy-buildx-"))
-            self._config = name
+            self._keep_to_ourselves()
         try:
             self._places = places.find()
+            own = self._own(places, images)
+            if own is not None:
+                self._places = (own,)
             for image in images:
                 self._platforms_of(image, self._places[0])
         except BaseException:
             self._resources.close()
             raise
         self._problems = tuple(places.problems)
+
+    def _keep_to_ourselves(self) -> None:
+        """What is made known to buildx for this run is gone with a folder, however the run ends."""
+        name = self._resources.enter_context(tempfile.TemporaryDirectory(prefix="flyte-deploy-buildx-"))
+        self._config = name
+
+    def _own(self, places: Places, images: Sequence[Wanted]) -> Place | None:
+        """A builder of our own, where the one that is there does not do; None where it does.
+
+        On GitHub's runners Docker's own builder cannot write caches of layers. The one that is made in its
+        place stays where the runner does, and is found by its name; other jobs may use it, so it is never
+        removed.
+        """
+        network = "host" if any(is_loopback(Reference.parse(image.reference).host) for image in images) else ""
+        if self.untrusted and not self.endpoint:
+            self._keep_to_ourselves()
+            name = f"flyte-deploy-{secrets.token_hex(6)}"
+            self._resources.callback(self._ask, ["buildx", "rm", "--force", name], 30.0)
+            return places.own(name, network)
+        named = self.builder or self.endpoint or self.pool
+        if named or self.environ.get("GITHUB_ACTIONS") != "true" or self.choices.load:
+            return None
+        if not (self.choices.cache_to or caches(self.environ, "x")[1]):
+            return None
+        if not self._exports_none(self._places[0]):
+            return None
+        self._keep_to_ourselves()
+        try:
+            return places.own("flyte-deploy" + (f"-{network}" if network else ""), network)
+        except DeployError:
+            # Without its caches it builds all the same, and a warning says so.
+            self._config = ""
+            return None
 
     def build(self, images: Sequence[Wanted], listen: Listen) -> tuple[Built, ...]:
         """Build and push."""
@@ -182,6 +222,10 @@ class LocalBuilder:
         listen(Progress("image", f"building {image.reference} for {', '.join(image.environments)}{at}"))
         with tempfile.TemporaryDirectory(prefix="flyte-deploy-build-") as name:
             where = _lay_out(image.recipe, Path(name), self.authorities)
+            if self.untrusted and image.recipe.folder is None:
+                text = where.dockerfile.read_text(encoding="utf-8")
+                apart = text.replace(",id=flyte-", f",id=flyte-{secrets.token_hex(8)}-")
+                where.dockerfile.write_text(apart, encoding="utf-8")
             try:
                 lines = self._run(buildx.build(image, where, self._choices(image, turns[0])), image)
             except _Lost as lost:
@@ -214,7 +258,7 @@ class LocalBuilder:
             builder=place.name,
             platforms=self._platforms_of(image, place),
             cache_from=self.choices.cache_from or read,
-            cache_to=() if self._exports_none(place) else self.choices.cache_to or write,
+            cache_to=() if self.untrusted or self._exports_none(place) else self.choices.cache_to or write,
         )
 
     def _exports_none(self, place: Place) -> bool:
@@ -234,6 +278,12 @@ class LocalBuilder:
         if left:
             names = ", ".join(left)
             listen(Progress("warning", f"nothing is built for {names}: {self.describe()} cannot"))
+        if self.untrusted:
+            named = {"--buildx-builder": self.builder, "--buildkit": self.pool}
+            named["--cache-to"] = self.choices.cache_to
+            for option in (option for option, value in named.items() if value):
+                listen(Progress("warning", f"{option} is left out: the images are those of untrusted code"))
+            return
         if (self.choices.cache_to or caches(self.environ, "x")[1]) and self._exports_none(place):
             text = "this builder cannot write a cache of layers: name another with --buildx-builder"
             listen(Progress("warning", text))
@@ -417,6 +467,7 @@ def local_builder(settings: Settings, registries: Registries, finder: Finder) ->
         tls=settings.buildkit_tls,
         authorities=_authorities(settings.ca_cert),
         timeout=settings.image_timeout,
+        untrusted=settings.untrusted,
     )
 
 

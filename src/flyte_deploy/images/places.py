@@ -16,6 +16,9 @@ from flyte_deploy.images.recipe import Wanted
 PROBE = 2.0
 """Seconds that a builder may take to answer when it is looked for."""
 
+_START = 180.0
+"""Seconds that a builder of our own may take to start: BuildKit's image is pulled first."""
+
 _SLACK = 1.25
 """How much more than its share a builder may get so that images meet their layers."""
 
@@ -96,6 +99,26 @@ class Places:
                 mend="Start one of them, or leave the option out to build with the engine here.",
             )
         return places
+
+    def own(self, name: str, network: str = "") -> Place:
+        """A builder of our own in a container of the engine, or the one of that name that is there.
+
+        Args:
+            name: its name.
+            network: ``host`` where it has to reach a registry on this machine's loopback.
+
+        Raises:
+            DeployError: where it does not start.
+        """
+        options = ["--driver-opt", f"network={network}"] if network else []
+        made = self.ask(["buildx", "create", "--name", name, "--driver", "docker-container", *options], 20.0)
+        if made.status != 0:
+            raise no_engine(f"a builder cannot be made: {_line(made.err)}")
+        started = self.ask(["buildx", "inspect", "--bootstrap", name], _START)
+        if started.status != 0:
+            why = _line(started.err) if started.status is not None else f"it takes more than {_START:g} s"
+            raise no_engine(f"a builder does not start: {why}")
+        return self._inspect(name, name, 20.0)
 
     def _make(self, address: str) -> Place | str:
         name = f"flyte-deploy-{secrets.token_hex(6)}"

@@ -443,6 +443,14 @@ OPTIONS: tuple[Option, ...] = (
         "takes them from there. Tasks are registered with their tags.",
     ),
     Option(
+        name="untrusted",
+        kind="flag",
+        default=False,
+        section=_IMAGES,
+        help="Build images of code that may want to harm later builds: with a builder that is gone "
+        "afterwards, without writing caches of layers, sharing no cache of packages.",
+    ),
+    Option(
         name="buildx-builder",
         metavar="NAME",
         variables=("FLYTE_DOCKER_BUILDKIT_BUILDER_NAME",),

@@ -91,6 +91,8 @@ class Settings:
     """Seconds that the build of one image may take."""
     keep_builds: bool = False
     """Whether builds in the backend go on when the run is stopped or fails."""
+    untrusted: bool = False
+    """Whether images are built on behalf of somebody who may harm later builds."""
     load_images: bool = False
     """Whether images stay in the engine here, and no registry gets them."""
     buildx_builder: str = ""
