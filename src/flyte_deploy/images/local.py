@@ -160,7 +160,8 @@ class LocalBuilder:
         place stays where the runner does, and is found by its name; other jobs may use it, so it is never
         removed.
         """
-        network = "host" if any(is_loopback(Reference.parse(image.reference).host) for image in images) else ""
+        hosts = {Reference.parse(image.reference).host for image in images}
+        network = "host" if any(is_loopback(host) for host in hosts) else ""
         if self.untrusted and not self.endpoint:
             self._keep_to_ourselves()
             name = f"flyte-deploy-{secrets.token_hex(6)}"
