@@ -73,6 +73,9 @@ def compare(
             **(environment or {}),
         }
         variables["PYTHONDONTWRITEBYTECODE"] = "1"
+        # With a ruff there the peer guesses at lazily imported modules, and takes json for the project's own.
+        entries = variables.get("PATH", os.defpath).split(os.pathsep)
+        variables["PATH"] = os.pathsep.join(entry for entry in entries if not Path(entry, "ruff").exists())
         with running(Path(scratch) / "theirs") as server:
             theirs = _peer(peer_folder or folder, arguments, server.endpoint, variables, server, flyte)
         with running(Path(scratch) / "ours") as server:
@@ -90,7 +93,6 @@ def _peer(
 ) -> dict[str, list[tuple[DeployTaskRequest, dict[str, bytes]]]]:
     flyte = flyte or str(Path(sys.executable).with_name("flyte"))
     command = [flyte, "--endpoint", f"dns:///{endpoint}", "--insecure", "deploy", *_TARGET, *arguments]
-    # Where a ruff is on the path it looks for lazily imported modules, else it leaves them out.
     result = subprocess.run(
         command, cwd=folder, env=variables, capture_output=True, text=True, timeout=300, check=False
     )
