@@ -56,7 +56,7 @@ PROJECT = {
     "pixi/main.py": "",
     "data/one.txt": "1",
     "data/deep/two.txt": "2",
-    "job.py": SCRIPT.format(more=""),
+    "spec_job.py": SCRIPT.format(more=""),
 }
 
 
@@ -87,7 +87,7 @@ ALIKE: dict[str, Callable[[], Image]] = {
     "uv, project": lambda: debian().with_uv_project(
         "app/pyproject.toml", project_install_mode="install_project", extra_args="--locked", pre=True
     ),
-    "uv script": lambda: Image.from_uv_script("job.py", name="x", registry="r.example"),
+    "uv script": lambda: Image.from_uv_script("spec_job.py", name="x", registry="r.example"),
     "poetry, dependencies": lambda: debian().with_poetry_project(
         "app/pyproject.toml", extra_args="--only main", secret_mounts="pw"
     ),
@@ -189,8 +189,8 @@ def test_code_in_the_image(checkout: Path) -> None:
 
 
 def test_a_pixi_script(checkout: Path) -> None:
-    files(checkout, {"job.py": SCRIPT.format(more="")})
-    made = order(Image.from_pixi_script("job.py", name="x", registry="r.example"), checkout)
+    files(checkout, {"spec_job.py": SCRIPT.format(more="")})
+    made = order(Image.from_pixi_script("spec_job.py", name="x", registry="r.example"), checkout)
     assert list(contents(made)) == ["_flyte_pixi/pixi.toml"]
     assert b"httpx" in contents(made)["_flyte_pixi/pixi.toml"]
 

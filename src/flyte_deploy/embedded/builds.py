@@ -121,6 +121,7 @@ class Runs:
         self._runs: dict[tuple[str, str, str], Run] = {}
         self._changed = asyncio.Condition()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._closed = False
 
     def find(self, run: RunIdentifier) -> Run | None:
         """The run of that name."""
@@ -162,21 +163,27 @@ class Runs:
             run.error = reason
             await self._enter(run, ACTION_PHASE_ABORTED)
 
-    async def stop(self) -> None:
-        """End the work of all runs, and wait until it has ended."""
+    async def close(self) -> None:
+        """Tell all runs to end, and whoever watches one that there is no more to come."""
         for run in self._runs.values():
             run.stop.set()
+        async with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+    async def ended(self) -> None:
+        """Wait until all work has ended."""
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def states(self, run: Run) -> AsyncIterator[int]:
-        """A number at once and after each change, until the run is over."""
+        """A number at once and after each change, until the run is over, or the server ends."""
         seen = -1
         while True:
             async with self._changed:
-                while run.changes == seen:
+                while run.changes == seen and not self._closed:
                     await self._changed.wait()
                 seen = run.changes
-                done = run.done
+                done = run.done or self._closed
             yield seen
             if done:
                 return

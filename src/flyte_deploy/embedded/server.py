@@ -300,13 +300,15 @@ class _Server:
                 application = _router(database, watch, store, runs)
                 database.commit()
                 ready()
-                await self._serve(application, store, stop)
-                await runs.stop()
+                await self._serve(application, store, runs, stop)
+                await runs.ended()
             finally:
                 self.database = None
                 database.close()
 
-    async def _serve(self, application: _Application, store: Store, stop: asyncio.Event) -> None:
+    async def _serve(
+        self, application: _Application, store: Store, runs: Runs, stop: asyncio.Event
+    ) -> None:
         config, loop = Config(), asyncio.get_running_loop()
         # One of this server alone, to be silenced with it.
         log = logging.Logger(f"{__name__}.http")  # noqa: LOG001
@@ -331,6 +333,8 @@ class _Server:
         await asyncio.wait((serving, stopping), return_when=asyncio.FIRST_COMPLETED)
         stopping.cancel()
         store.stop()
+        # Streams that watch a run would go on as long as that.
+        await runs.close()
         # Nobody wants to read how clients that wait on are cut off.
         log.disabled = True
         loop.set_exception_handler(lambda *_: None)
