@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from flyte_deploy.clock import Clock, Listen
+from flyte_deploy.clock import Clock, Listen, redacting
 from flyte_deploy.collector.message import Collected
 from flyte_deploy.connect import connection
 from flyte_deploy.identify import identify
@@ -38,6 +38,7 @@ def plan(settings: Settings, listen: Listen, collect: Collect = collect_from_fil
     Raises:
         DeployError: for everything that is wrong before registration.
     """
+    listen = redacting(listen)
     clock = Clock(listen)
     with connection(settings) as connected, scratch_folder() as captures:
         with clock.step("collect", "Loading the code"):
@@ -63,6 +64,7 @@ def deploy(settings: Settings, listen: Listen, collect: Collect = collect_from_f
         DeployError: what was found before registration has left nothing written; a later one says what is
             registered.
     """
+    listen = redacting(listen)
     clock = Clock(listen)
     with connection(settings) as connected, scratch_folder() as captures:
         with clock.step("collect", "Loading the code"):

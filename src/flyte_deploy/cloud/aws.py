@@ -20,6 +20,7 @@ from flyte_deploy.cloud import CloudSettings
 from flyte_deploy.cloud.github_oidc import claims, github_id_token, telling
 from flyte_deploy.errors import DeployError
 from flyte_deploy.http import trusted_roots
+from flyte_deploy.secrets import SECRETS
 
 _AUDIENCE = "sts.amazonaws.com"
 _LONGEST_NAME = 64
@@ -173,6 +174,7 @@ def _assume(
             f"AWS's token service is out of reach: {type(error).__name__}", where=client.meta.endpoint_url
         ) from None
     given = answer["Credentials"]
+    SECRETS.add(given["SecretAccessKey"], given["SessionToken"])
     return {
         "access_key": given["AccessKeyId"],
         "secret_key": given["SecretAccessKey"],

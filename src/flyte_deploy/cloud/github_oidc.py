@@ -16,6 +16,7 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 from flyte_deploy.errors import DeployError
+from flyte_deploy.secrets import SECRETS
 
 _ATTEMPTS = 4
 _LIMIT = 64 << 10
@@ -38,6 +39,7 @@ def github_id_token(
         DeployError: where the job may not have one, or GitHub does not answer with one.
     """
     url, secret = environ.get(_URL, ""), environ.get(_TOKEN, "")
+    SECRETS.add(secret)
     if not url or not secret:
         raise _not_allowed(environ)
     separator = "&" if urlsplit(url).query else "?"
@@ -105,6 +107,7 @@ def _ask(url: str, secret: str, pause: Callable[[float], None]) -> str:
             problem, again = f"GitHub's token service is out of reach ({type(error).__name__})", True
         else:
             if status == 200 and (token := _token(body)):
+                SECRETS.add(token)
                 return token
             again = status in (408, 429) or status >= 500
             problem = f"GitHub's token service answered {status} instead of a token"

@@ -13,6 +13,7 @@ from flyte_deploy.images.pin import base_images, pinned_context
 from flyte_deploy.images.recipe import SecretMount, Wanted
 from flyte_deploy.images.reference import Reference
 from flyte_deploy.images.render import IMAGE_ARGUMENT
+from flyte_deploy.secrets import SECRETS
 
 
 @dataclass(frozen=True)
@@ -194,8 +195,11 @@ def secret_sources(given: Iterable[str], environ: Mapping[str, str]) -> dict[str
                     mend="Name a file that exists, or an environment variable.",
                     usage=True,
                 )
+            # What a build prints is shown.
+            SECRETS.add(Path(source).read_text(encoding="utf-8", errors="replace"))
             found[name] = f"src={Path(source).resolve()}"
         elif environ.get(source):
+            SECRETS.add(environ[source])
             found[name] = f"env={source}"
         else:
             raise DeployError(

@@ -12,6 +12,7 @@ from flyte_deploy.controlplane.builds import BuildRuns
 from flyte_deploy.images.choose import no_registry
 from flyte_deploy.images.recipe import Builder, Finder, Found, Listen, Recipe, Registries, Wanted
 from flyte_deploy.model import PlannedImage, Progress, Target
+from flyte_deploy.secrets import SECRETS
 from flyte_deploy.settings import Settings
 
 
@@ -149,7 +150,7 @@ def open_registries(settings: Settings) -> Registries:
     """
     from flyte_deploy.images.logins import credentials_of, registries_of
 
-    return registries_of(settings, credentials_of(settings, os.environ))
+    return registries_of(settings, credentials_of(settings, os.environ, on_secret=SECRETS.add))
 
 
 def pinned(settings: Settings, recipes: Sequence[Recipe]) -> Sequence[Recipe]:

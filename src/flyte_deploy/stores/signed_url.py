@@ -20,6 +20,7 @@ from flyte_deploy.bundle.archive import Archive, pack
 from flyte_deploy.errors import DeployError
 from flyte_deploy.http import backoff, connections, shown, without_query
 from flyte_deploy.model import Bundle
+from flyte_deploy.secrets import SECRETS
 from flyte_deploy.stores import AlreadyExists, Listen, UploadLocation, Uploads
 
 _ATTEMPTS = 6
@@ -177,6 +178,8 @@ def _blocks(stream: BinaryIO, size: int, progress: Listen) -> Iterator[bytes]:
 def _put(location: UploadLocation, archive: Archive, progress: Listen) -> _Failure | None:
     assert archive.path is not None
     parts = urlsplit(location.signed_url)
+    # A signature is a credential.
+    SECRETS.add(parts.query)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         return _Failure("no usable address was given", mend="The control plane's administrator can mend it.")
     try:
