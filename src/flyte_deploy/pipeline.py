@@ -40,7 +40,7 @@ def plan(settings: Settings, listen: Listen, collect: Collect = collect_from_fil
     """
     listen = redacting(listen)
     clock = Clock(listen)
-    with connection(settings) as connected, scratch_folder() as captures:
+    with connection(settings, listen) as connected, scratch_folder() as captures:
         with clock.step("collect", "Loading the code"):
             collected = collect(settings, captures, listen)
         identified = identify(settings, collected, captures, clock)
@@ -66,7 +66,7 @@ def deploy(settings: Settings, listen: Listen, collect: Collect = collect_from_f
     """
     listen = redacting(listen)
     clock = Clock(listen)
-    with connection(settings) as connected, scratch_folder() as captures:
+    with connection(settings, listen) as connected, scratch_folder() as captures:
         with clock.step("collect", "Loading the code"):
             collected = collect(settings, captures, listen)
         identified = identify(settings, collected, captures, clock)

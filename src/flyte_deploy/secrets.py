@@ -112,8 +112,15 @@ SECRETS = Secrets()
 def named_like_secrets(environ: Mapping[str, str]) -> tuple[str, ...]:
     """The values of environment variables that are named like secrets. A file's path is no secret."""
     return tuple(
-        value for name, value in environ.items() if value and _NAMED.search(name) and not _is_path(value)
+        value
+        for name, value in environ.items()
+        if value and is_named_like_a_secret(name) and not _is_path(value)
     )
+
+
+def is_named_like_a_secret(variable: str) -> bool:
+    """Whether an environment variable has the name of one that holds a secret."""
+    return _NAMED.search(variable) is not None
 
 
 def _forms(value: str) -> Iterable[str]:

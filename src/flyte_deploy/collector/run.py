@@ -18,6 +18,7 @@ from flyte_deploy.collector.message import Answer, Collected, Failure, Line, Loa
 from flyte_deploy.collector.process import IsolatedProcess, ended
 from flyte_deploy.errors import DeployError
 from flyte_deploy.model import Environment, Progress
+from flyte_deploy.secrets import SECRETS
 
 BOOT = """\
 import importlib, importlib.util, sys
@@ -36,7 +37,10 @@ LINE_LIMIT = 256 << 20
 """The longest document that is taken from the collector, in bytes."""
 
 # What the deployer itself logs in with is none of the loaded code's business.
-_OWN_CREDENTIALS = ("FLYTE_API_KEY", "FLYTE_ADMIN_CLIENTSECRET", "FLYTE_CREDENTIALS_CLIENT_SECRET")
+_OWN_CREDENTIALS = (
+    *("FLYTE_API_KEY", "FLYTE_ADMIN_CLIENTSECRET", "FLYTE_CREDENTIALS_CLIENT_SECRET"),
+    *("ACTIONS_ID_TOKEN_REQUEST_TOKEN", "ACTIONS_ID_TOKEN_REQUEST_URL"),
+)
 
 Listen = Callable[[Progress], None]
 T = TypeVar("T")
@@ -212,7 +216,7 @@ def environment_of_collector(environ: Mapping[str, str]) -> dict[str, str]:
     kept = {
         name: value
         for name, value in environ.items()
-        if not name.startswith("FLYTE_DEPLOY_") and name not in _OWN_CREDENTIALS
+        if not name.startswith("FLYTE_DEPLOY_") and name not in _OWN_CREDENTIALS and not SECRETS.is_own(value)
     }
     return {
         **kept,

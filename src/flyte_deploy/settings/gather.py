@@ -7,17 +7,22 @@ knows, and the earlier source wins name by name.
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import re
+import shlex
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+from flyte_deploy.api_key import ApiKey
 from flyte_deploy.errors import DeployError
+from flyte_deploy.secrets import SECRETS
 from flyte_deploy.settings.check import check
 from flyte_deploy.settings.options import BY_PARAMETER, Option, options_of
+from flyte_deploy.settings.trust import check_trust, from_file
 from flyte_deploy.settings.values import DEFAULT_IMAGE, EMBEDDED, ServeSettings, Settings, default_data
 
 if TYPE_CHECKING:
@@ -50,6 +55,7 @@ def resolve(
         DeployError: anything that can be seen to be wrong before any work; always with exit status 2.
     """
     settings = gather(flags, environ, cwd, command=command)
+    check_trust(settings, environ, cwd)
     check(settings, cwd, selects=selects)
     return settings
 
@@ -91,10 +97,12 @@ def gather(
     root = Path(os.path.realpath(written_root))
     values["root_dir"] = root
     values["paths"] = tuple(_below(root, written_root, path) for path in paths)
-    for name in ("ca_cert", "buildkit_tls"):
+    for name in ("ca_cert", "buildkit_tls", "client_secret_file"):
         values[name] = values[name] or None
     if not values["data"]:
         values["data"] = default_data(environ)
+    if values["api_key"]:
+        _apply(ApiKey.decode(cast("str", values["api_key"]), origins["api_key"]), values, origins)
     if values["endpoint"] == EMBEDDED:
         for name, usual in (("project", "flytesnacks"), ("domain", "development")):
             if not values[name]:
@@ -149,6 +157,41 @@ def org_of(endpoint: str) -> str:
     return labels[0] if len(labels) > 2 else ""
 
 
+def _apply(key: ApiKey, values: dict[str, object], origins: dict[str, str]) -> None:
+    """Take endpoint and organisation from an API key, by the rules of the SDK's command line.
+
+    Its endpoint comes before that of a file, which is another's then, with what it says of TLS.
+    """
+    endpoint, origin = cast("str", values["endpoint"]), origins["endpoint"]
+    if origin != "default" and not from_file(origin):
+        insecure = endpoint.startswith("http://") or (
+            values["insecure"] and not endpoint.startswith("https://")
+        )
+        if not endpoint or endpoint == EMBEDDED or insecure:
+            return  # Nobody is logged in to there.
+        if _host_of(endpoint) != key.host:
+            raise DeployError(
+                f"the API key is one for {key.host}, not for the endpoint that is given, {endpoint}",
+                where=origins["api_key"],
+                details=(f"the endpoint: {origin}",),
+                mend="Give the key of this endpoint, or leave the endpoint out to use the key's.",
+                usage=True,
+            )
+    else:
+        values["endpoint"], origins["endpoint"] = key.host, f"the API key ({origins['api_key']})"
+        for name in ("insecure", "insecure_skip_verify"):
+            if from_file(origins[name]):
+                values[name], origins[name] = False, "default"
+    said = origins["org"] in ("flag --org", f"environment {BY_PARAMETER['org'].variable}")
+    if key.org and not said:
+        values["org"], origins["org"] = key.org, f"the API key ({origins['api_key']})"
+
+
+def _host_of(endpoint: str) -> str:
+    rest = endpoint.split("://", 1)[-1].strip("/").split("/", 1)[0]
+    return rest.rpartition("@")[2].partition(":")[0].lower() if "[" not in rest else rest.lower()
+
+
 @dataclass(frozen=True)
 class _Sources:
     """The sources in their order; asks them for one option after the other."""
@@ -167,7 +210,15 @@ class _Sources:
         for variable in (option.variable, *option.variables):
             if self.environ.get(variable):
                 return self.environ[variable], f"environment {variable}"
-        if self.config and option.config_key and (text := self.config.text(option.config_key)):
+        if not self.config or not option.config_key:
+            return None
+        if option.kind in {"words", "command"}:
+            # A list, or one text that is taken apart like a variable's.
+            items = self.config.items(option.config_key)
+            values = [item.value for item in items]
+            single = len(items) == 1 and not self.config.is_list(option.config_key)
+            return (values[0] if single else values, items[0].where) if items else None
+        if text := self.config.text(option.config_key):
             return text.value, text.where
         return None
 
@@ -177,6 +228,8 @@ class _Sources:
         if found is None:
             return option.default, "default"
         raw, origin = found
+        if option.secret:
+            SECRETS.add(str(raw), own=True)
         return _convert(option, raw, origin, self.cwd), origin
 
 
@@ -189,12 +242,18 @@ def _convert(option: Option, raw: object, origin: str, cwd: Path) -> object:
         parts = re.split(separator, raw) if isinstance(raw, str) else list(cast("Iterable[object]", raw))
         words = [part.strip() if isinstance(part, str) else str(part) for part in parts]
         return tuple(dict.fromkeys(word for word in words if word))
+    if option.kind in {"words", "command"}:
+        return _words(option, raw, origin)
     text = str(raw).strip()
     if option.kind == "path":
         return Path(os.path.abspath(cwd / text)) if text else ""  # noqa: PTH100 - links are kept
     if option.kind in {"whole number", "seconds"}:
         return _number(option, text, origin)
-    if option.choices and text not in option.choices:
+    if option.choices and text:
+        for choice in option.choices:
+            if choice.lower() == text.lower():
+                return choice
+    if option.choices and (text or option.default):
         raise DeployError(
             f"{option.flag} cannot be {text!r}",
             where=origin,
@@ -202,6 +261,29 @@ def _convert(option: Option, raw: object, origin: str, cwd: Path) -> object:
             usage=True,
         )
     return text
+
+
+def _words(option: Option, raw: object, origin: str) -> tuple[str, ...]:
+    """A list of texts: as such, as JSON, or apart at blanks, as a shell does it where it is a command."""
+    if not isinstance(raw, str):
+        return tuple(str(word) for word in cast("Iterable[object]", raw))
+    text = raw.strip()
+    try:
+        if text.startswith("["):
+            found = json.loads(text)
+            if all(isinstance(word, str) for word in found):
+                return tuple(found)
+            raise ValueError
+        return tuple(
+            shlex.split(text) if option.kind == "command" else re.split(r"[\s,]+", text) if text else ()
+        )
+    except ValueError:
+        raise DeployError(
+            f"{option.flag} cannot be understood",
+            where=origin,
+            mend='Write it as in a shell, with quotes that end, or as a JSON list: ["gcloud", "auth"].',
+            usage=True,
+        ) from None
 
 
 def _boolean(option: Option, text: str, origin: str) -> bool:

@@ -1,0 +1,101 @@
+"""The line to a control plane: gRPC, or Connect over HTTP where that does not come through."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import grpc
+
+from flyte_deploy.controlplane.channel import Endpoint, open_channel, speaks_grpc
+from flyte_deploy.tls import Network
+
+
+class Line:
+    """A channel as the generated stubs take it, which can change from gRPC to Connect under them.
+
+    Args:
+        endpoint: where to.
+        network: whom to trust and which way to go.
+    """
+
+    def __init__(self, endpoint: Endpoint, network: Network) -> None:
+        self.endpoint = endpoint
+        self.network = network
+        self.over_http = not speaks_grpc(endpoint, network)
+        self._open: list[Any] = []
+        self.channel: Any = self._connect() if self.over_http else self._grpc()
+
+    def switch(self) -> None:
+        """Go on over Connect. Calls under way end as they would."""
+        if not self.over_http:
+            self.channel = self._connect()
+            self.over_http = True
+
+    def probe(self, seconds: float) -> bool:
+        """Whether the server answers Connect's calls, whatever it says to them."""
+        from flyte_deploy.controlplane.connect_channel import ConnectChannel
+
+        channel = ConnectChannel(self.endpoint, self.network)
+        try:
+            return channel.answers(seconds)
+        finally:
+            channel.close()
+
+    def close(self) -> None:
+        """End it; calls in flight are cancelled."""
+        for channel in self._open:
+            channel.close()
+
+    def unary_unary(self, path: str, *arguments: Any, **options: Any) -> Method:
+        """As `grpc.Channel.unary_unary`."""
+        return Method(self, lambda channel: channel.unary_unary(path, *arguments, **options))
+
+    def unary_stream(self, path: str, *arguments: Any, **options: Any) -> Method:
+        """As `grpc.Channel.unary_stream`."""
+        return Method(self, lambda channel: channel.unary_stream(path, *arguments, **options))
+
+    def stream_unary(self, path: str, *arguments: Any, **options: Any) -> Method:
+        """As `grpc.Channel.stream_unary`; over Connect it cannot be called."""
+        return Method(self, lambda channel: channel.stream_unary(path, *arguments, **options))
+
+    def stream_stream(self, path: str, *arguments: Any, **options: Any) -> Method:
+        """As `grpc.Channel.stream_stream`; over Connect it cannot be called."""
+        return Method(self, lambda channel: channel.stream_stream(path, *arguments, **options))
+
+    def _grpc(self) -> grpc.Channel:
+        channel = open_channel(self.endpoint, self.network)
+        self._open.append(channel)
+        return channel
+
+    def _connect(self) -> Any:
+        from flyte_deploy.controlplane.connect_channel import ConnectChannel
+
+        channel = ConnectChannel(self.endpoint, self.network)
+        self._open.append(channel)
+        return channel
+
+
+class Method:
+    """A method of the API on whatever channel the line has now."""
+
+    def __init__(self, line: Line, of: Callable[[Any], Any]) -> None:
+        self._line = line
+        self._of = of
+        self._made: tuple[Any, Any] = (None, None)
+
+    def future(self, request: Any, timeout: float | None = None, metadata: Any = ()) -> Any:
+        """Send a request; gives a future as grpc's."""
+        return self._now().future(request, timeout=timeout, metadata=metadata)
+
+    def __call__(self, request: Any, timeout: float | None = None, metadata: Any = ()) -> Any:
+        """Send a request; gives the answer, or the answers one after the other."""
+        return self._now()(request, timeout=timeout, metadata=metadata)
+
+    def _now(self) -> Any:
+        channel, method = self._made
+        if channel is not self._line.channel:
+            channel = self._line.channel
+            method = self._of(channel)
+            self._made = channel, method
+        return method
