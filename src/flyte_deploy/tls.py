@@ -85,24 +85,21 @@ def roots_file(ca_cert: Path | None = None) -> str | None:
 
 
 def roots(ca_cert: Path | None) -> bytes | None:
-    """The same as text, for gRPC, whose own variable comes first; None for those that it brings along.
+    """The same as text, for gRPC, whose own variable counts beside; None for those that it brings along.
 
     Raises:
         DeployError: for a `ca_cert` that cannot be used.
     """
     paths = ssl.get_default_verify_paths()
-    candidates = (
-        os.environ.get("GRPC_DEFAULT_SSL_ROOTS_FILE_PATH"),
-        paths.cafile,
-        paths.capath and f"{paths.capath}/ca-certificates.crt",
-    )
-    machine = next((Path(one).read_bytes() for one in candidates if one and Path(one).is_file()), None)
-    if ca_cert is None:
-        return machine
-    trusting(ca_cert)
-    if machine is None:
-        machine = pkgutil.get_data("grpc", "_cython/_credentials/roots.pem") or b""
-    return machine + b"\n" + ca_cert.read_bytes()
+    own = os.environ.get("GRPC_DEFAULT_SSL_ROOTS_FILE_PATH")
+    machine = paths.cafile or (paths.capath and f"{paths.capath}/ca-certificates.crt")
+    found = [Path(one).read_bytes() for one in (own, machine) if one and Path(one).is_file()]
+    if ca_cert is not None:
+        trusting(ca_cert)
+        if not found:
+            found.append(pkgutil.get_data("grpc", "_cython/_credentials/roots.pem") or b"")
+        found.append(ca_cert.read_bytes())
+    return b"\n".join(found) if found else None
 
 
 @cache

@@ -151,7 +151,7 @@ def open_company(tmp_path: Path, authority: Authority) -> Iterator[Open]:
             provider = stack.enter_context(providing(provider or Provider(), authority))
             options.setdefault("accepts", provider.accepts)
             options.setdefault("token_endpoint", provider.url)
-            tls = Tls(authority.certificate, authority.key)
+            tls = options.pop("tls", Tls(authority.certificate, authority.key))
             server = stack.enter_context(running(tmp_path / "server", login=LoginSide(**options), tls=tls))
             return Company(tmp_path, authority, provider, server)
 

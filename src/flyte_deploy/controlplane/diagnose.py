@@ -12,7 +12,7 @@ from urllib.parse import unquote, urlsplit
 
 from flyte_deploy.controlplane.channel import Endpoint, proxy_to
 from flyte_deploy.errors import DeployError
-from flyte_deploy.tls import Network
+from flyte_deploy.tls import Network, roots
 
 _SETTINGS = b"\0\0\0\4\0\0\0\0\0"
 
@@ -128,7 +128,11 @@ def _dial(endpoint: Endpoint, network: Network, seconds: float) -> socket.socket
 
 def _handshake(endpoint: Endpoint, network: Network, seconds: float, *, verify: bool) -> str | None:
     """``h2`` or ``http/1.1`` where TLS works, why the certificate is not trusted, None for no TLS."""
-    context = network.context() if verify else Network(verify=False).context()
+    context = Network(verify=False).context()
+    if verify:
+        context = network.context()
+        if trusted := roots(network.ca_cert):
+            context.load_verify_locations(cadata=trusted.decode("ascii", "ignore"))
     context.set_alpn_protocols(["h2", "http/1.1"])
     try:
         with (

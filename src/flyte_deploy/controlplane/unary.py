@@ -51,14 +51,15 @@ _LONGEST_SAID = 2000
 _TRIES_TO_LOG_IN = 3
 # What grpc says of answers that are none of gRPC's.
 _STRANGE = re.compile(
-    r"http2 header with status|HTTP status \d+|content-type|Trailing metadata|missing grpc-status", re.I
+    r"http2 header with status|HTTP status \d+|content-type|Data frame with END_STREAM|missing grpc-status",
+    re.IGNORECASE,
 )
+
+
 _UNREACHABLE = (
     "Check the endpoint's host and port, whether it is reachable from here, and whether it speaks TLS (if"
     " not, add --insecure)."
 )
-
-
 _NO_LOGIN = "Over plaintext nobody logs in: leave out --insecure, and give the endpoint of its TLS."
 
 
@@ -203,6 +204,11 @@ Work = Generator[Call, Any, T]
 
 
 def _words(code: Code, said: str, call: Call) -> tuple[str, str | None]:
+    if _STRANGE.search(said) or "<html" in said.lower():
+        return (
+            f"what answers is no control plane, but a web server, a proxy or a login page: {said}",
+            "Check the endpoint, and HTTPS_PROXY and NO_PROXY.",
+        )
     if code in _NO_CONTACT and not call.server.answered:
         return f"the control plane cannot be reached: {said}", _UNREACHABLE
     if code is Code.UNAVAILABLE:
@@ -217,11 +223,6 @@ def _words(code: Code, said: str, call: Call) -> tuple[str, str | None]:
         return f"the control plane wants a login: {said}", _NO_LOGIN
     if code is Code.PERMISSION_DENIED:
         return f"it is not allowed: {said}", "Ask for the right to do this in this project and domain."
-    if _STRANGE.search(said) or "<html" in said.lower():
-        return (
-            f"what answers is no control plane, but a web server, a proxy or a login page: {said}",
-            "Check the endpoint, and HTTPS_PROXY and NO_PROXY.",
-        )
     if code is Code.UNIMPLEMENTED:
         return (
             f"the server does not know this call: {said}",
