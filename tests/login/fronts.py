@@ -142,7 +142,9 @@ class Proxy:
                     writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
                 else:
                     path = "/" + "/".join(target.split("/")[3:])
-                    back.write(head.replace(target.encode(), path.encode(), 1))
+                    # One request a connection: the next one may be for another server.
+                    one = head.replace(target.encode(), path.encode(), 1)
+                    back.write(one.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n", 1))
                 await asyncio.gather(_pump(reader, back), _pump(there, writer))
 
 

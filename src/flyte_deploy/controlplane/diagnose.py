@@ -121,7 +121,11 @@ def _dial(endpoint: Endpoint, network: Network, seconds: float) -> socket.socket
     except OSError as error:
         answered = re.search(r"Tunnel connection failed: (.*)", str(error))
         raise _ProxyRefuses(
-            f"refuses: {answered[1]}" if answered else f"cannot be reached: {error.strerror or error}"
+            f"refuses: {answered[1]}"
+            if answered
+            else f"cannot be reached: {error.strerror}"
+            if error.strerror
+            else f"does not let this pass: {error}"
         ) from None
     return connection.sock
 
