@@ -49,9 +49,12 @@ _LET_IN = frozenset({Code.NOT_FOUND, Code.ALREADY_EXISTS, Code.INVALID_ARGUMENT,
 _NO_CONTACT = frozenset({Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED})
 _LONGEST_SAID = 2000
 _TRIES_TO_LOG_IN = 3
+_PROBE = 5.0
+"""Seconds for a look whether Connect comes through."""
 # What grpc says of answers that are none of gRPC's.
 _STRANGE = re.compile(
-    r"http2 header with status|HTTP status \d+|content-type|Data frame with END_STREAM|missing grpc-status",
+    r"http2 header with status|HTTP status \d+|content-type|Data frame with END_STREAM|missing grpc-status"
+    "|missing selected ALPN",
     re.IGNORECASE,
 )
 
@@ -138,18 +141,18 @@ class Server:
         self._looked.add("contact")
         found = diagnose(self.endpoint, self._line.network, seconds)
         if found == "http":
-            return self._go_on_over_http(seconds)
+            return self._go_on_over_http()
         return found or False
 
-    def answers_strangely(self, details: str, seconds: float) -> bool:
+    def answers_strangely(self, details: str) -> bool:
         """Told what a call failed with: whether that was no gRPC, and Connect has been taken in its place."""
         if self._line.over_http or "answer" in self._looked or not _STRANGE.search(details):
             return False
         self._looked.add("answer")
-        return self._go_on_over_http(seconds)
+        return self._go_on_over_http()
 
-    def _go_on_over_http(self, seconds: float) -> bool:
-        if self._line.probe(seconds):
+    def _go_on_over_http(self) -> bool:
+        if self._line.probe(_PROBE):
             self._line.switch()
             return True
         return False
@@ -322,7 +325,7 @@ class _Run(Generic[K]):
             return self.go_on(flight, flight.future.result())
         details = flight.future.details() or ""
         looking = min(3.0, self.retry.first_contact)
-        if not server.answered and server.answers_strangely(details, looking):
+        if not server.answered and server.answers_strangely(details):
             flight.send(self.done, self.retry)
             return None
         if code is Code.UNAUTHENTICATED and server.bearer is not None:
