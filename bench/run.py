@@ -264,7 +264,7 @@ class Bench:
         ]
 
     def login(self) -> list[Row]:
-        """32 in flight for some seconds with a token that ends every second: failures, and refreshes: one for each life."""
+        """32 in flight with a token that ends every second: failures, and one refresh for each life."""
         from bench.login import figures
 
         found = figures(self.folder / "login")
