@@ -152,7 +152,9 @@ def open_company(tmp_path: Path, authority: Authority) -> Iterator[Open]:
             options.setdefault("accepts", provider.accepts)
             options.setdefault("token_endpoint", provider.url)
             tls = options.pop("tls", Tls(authority.certificate, authority.key))
-            server = stack.enter_context(running(tmp_path / "server", login=LoginSide(**options), tls=tls))
+            worker = options.pop("worker", None)
+            login = LoginSide(**options)
+            server = stack.enter_context(running(tmp_path / "server", worker=worker, login=login, tls=tls))
             return Company(tmp_path, authority, provider, server)
 
         yield start

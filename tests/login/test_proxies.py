@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from flyte_deploy.embedded import Tls
-from tests.login.conftest import Company
+from tests.images.test_remote_bad import Stub, good
+from tests.login.conftest import Company, Open
 from tests.login.fronts import Proxy, certificate, http1_front, proxying
 from tests.login.provider import CLIENT, SECRET
 from tests.login.test_refusals import refused
@@ -154,3 +155,20 @@ def test_a_proxy_with_tls_of_its_own(company: Company, authority: Authority) -> 
         )
         assert done.status == 0, done.err
     assert company.registered() == ["tiny.double"]
+
+
+def test_a_build_of_the_backend_is_followed_over_connect(open_company: Open, authority: Authority) -> None:
+    company = open_company(worker=Stub(good))
+    (company.project / "flow.py").write_text(
+        "import flyte\n"
+        'image = flyte.Image.from_debian_base(name="one").with_commands(["echo one"])\n'
+        'env = flyte.TaskEnvironment(name="tiny", image=image)\n'
+        "@env.task\nasync def double(x: int) -> int: ...\n"
+    )
+    # A proxy with TLS of its own is none for gRPC.
+    with proxying(Proxy(), Tls(authority.certificate, authority.key)) as proxy:
+        way = ("--http-proxy", f"https://localhost:{proxy.port}", "--image-builder", "remote")
+        done = company.deploy(*way, FLYTE_API_KEY=company.api_key)
+        assert done.status == 0, done.err
+    assert "tiny.double" in company.registered()
+    assert company.turned_away() == 0

@@ -6,10 +6,12 @@ https://connectrpc.com/docs/protocol: unary calls are POSTs of the message; stre
 from __future__ import annotations
 
 import json
+import socket
 import struct
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any
 
 import grpc
@@ -74,12 +76,17 @@ class ConnectChannel:
         request_serializer: Callable[[Any], bytes],
         response_deserializer: Callable[[bytes], Any],
         **_options: Any,
-    ) -> Callable[..., Iterator[Any]]:
+    ) -> Callable[..., Answers]:
         """A method with several answers."""
 
-        def call(request: Any, timeout: float | None = None, metadata: Any = ()) -> Iterator[Any]:
-            for message in self._stream(path, request_serializer(request), timeout, metadata):
-                yield response_deserializer(message)
+        def call(request: Any, timeout: float | None = None, metadata: Any = ()) -> Answers:
+            message = request_serializer(request)
+            enveloped = struct.pack(">BI", 0, len(message)) + message
+            return Answers(
+                lambda: self._post(path, enveloped, timeout, metadata, "application/connect+proto"),
+                self._read,
+                response_deserializer,
+            )
 
         return call
 
@@ -156,16 +163,37 @@ class ConnectChannel:
             raise CallFailed(Code.UNAVAILABLE, f"the connection broke ({type(error).__name__})") from None
         return body
 
-    def _stream(self, path: str, message: bytes, timeout: float | None, metadata: Any) -> Iterator[bytes]:
+
+class Answers:
+    """The answers of a call with several, one after the other; the request is sent for the first."""
+
+    def __init__(
+        self, post: Callable[[], Any], read: Callable[[Any], bytes], deserialize: Callable[[bytes], Any]
+    ) -> None:
+        self._post = post
+        self._read = read
+        self._deserialize = deserialize
+        self._response: Any = None
+        self._cancelled = False
+
+    def cancel(self) -> None:
+        """End it; whoever waits for an answer gets an error."""
+        self._cancelled = True
+        response = self._response
+        if response is not None:
+            # Another thread may be reading: what it waits for is the socket's end.
+            with suppress(OSError, AttributeError):
+                response.connection.sock.shutdown(socket.SHUT_RDWR)
+
+    def __iter__(self) -> Iterator[Any]:
         from urllib3.exceptions import HTTPError
 
-        enveloped = struct.pack(">BI", 0, len(message)) + message
-        response = self._post(path, enveloped, timeout, metadata, "application/connect+proto")
+        response = self._response = self._post()
         kind = response.headers.get("content-type", "")
         if response.status != 200 or not kind.startswith("application/connect+proto"):
             raise _failure(response.status, kind, self._read(response))
         try:
-            while True:
+            while not self._cancelled:
                 flags, length = struct.unpack(">BI", _exactly(response, 5))
                 data = _exactly(response, length)
                 if flags & 2:
@@ -173,7 +201,7 @@ class ConnectChannel:
                     if end.get("error"):
                         raise _spoken(200, end["error"])
                     return
-                yield data
+                yield self._deserialize(data)
         except (HTTPError, OSError, EOFError) as error:
             raise CallFailed(Code.UNAVAILABLE, f"the stream broke ({type(error).__name__})") from None
         finally:

@@ -7,12 +7,13 @@ from typing import Any
 
 import grpc
 
+from flyte_deploy.controlplane.bearer import Shown
 from flyte_deploy.controlplane.channel import Endpoint, open_channel, speaks_grpc
 from flyte_deploy.tls import Network
 
 
 class Line:
-    """A channel as the generated stubs take it, which can change from gRPC to Connect under them.
+    """A channel of gRPC, or in its place one of Connect.
 
     Args:
         endpoint: where to.
@@ -47,22 +48,6 @@ class Line:
         for channel in self._open:
             channel.close()
 
-    def unary_unary(self, path: str, *arguments: Any, **options: Any) -> Method:
-        """As `grpc.Channel.unary_unary`."""
-        return Method(self, lambda channel: channel.unary_unary(path, *arguments, **options))
-
-    def unary_stream(self, path: str, *arguments: Any, **options: Any) -> Method:
-        """As `grpc.Channel.unary_stream`."""
-        return Method(self, lambda channel: channel.unary_stream(path, *arguments, **options))
-
-    def stream_unary(self, path: str, *arguments: Any, **options: Any) -> Method:
-        """As `grpc.Channel.stream_unary`; over Connect it cannot be called."""
-        return Method(self, lambda channel: channel.stream_unary(path, *arguments, **options))
-
-    def stream_stream(self, path: str, *arguments: Any, **options: Any) -> Method:
-        """As `grpc.Channel.stream_stream`; over Connect it cannot be called."""
-        return Method(self, lambda channel: channel.stream_stream(path, *arguments, **options))
-
     def _grpc(self) -> grpc.Channel:
         channel = open_channel(self.endpoint, self.network)
         self._open.append(channel)
@@ -76,21 +61,64 @@ class Line:
         return channel
 
 
+class Caller:
+    """The line as the generated stubs take it: a channel whose calls show who makes them.
+
+    Args:
+        line: where to.
+        show: gives what a call shows that does not bring it along.
+    """
+
+    def __init__(self, line: Line, show: Callable[[], Shown]) -> None:
+        self._line = line
+        self._show = show
+
+    def unary_unary(self, path: str, *arguments: Any, **options: Any) -> Method:
+        """As `grpc.Channel.unary_unary`."""
+        return self._method(lambda channel: channel.unary_unary(path, *arguments, **options))
+
+    def unary_stream(self, path: str, *arguments: Any, **options: Any) -> Method:
+        """As `grpc.Channel.unary_stream`."""
+        return self._method(lambda channel: channel.unary_stream(path, *arguments, **options))
+
+    def stream_unary(self, path: str, *arguments: Any, **options: Any) -> Method:
+        """As `grpc.Channel.stream_unary`; over Connect it cannot be called."""
+        return self._method(lambda channel: channel.stream_unary(path, *arguments, **options))
+
+    def stream_stream(self, path: str, *arguments: Any, **options: Any) -> Method:
+        """As `grpc.Channel.stream_stream`; over Connect it cannot be called."""
+        return self._method(lambda channel: channel.stream_stream(path, *arguments, **options))
+
+    def _method(self, of: Callable[[Any], Any]) -> Method:
+        return Method(self._line, self._show, of)
+
+
 class Method:
     """A method of the API on whatever channel the line has now."""
 
-    def __init__(self, line: Line, of: Callable[[Any], Any]) -> None:
+    def __init__(self, line: Line, show: Callable[[], Shown], of: Callable[[Any], Any]) -> None:
         self._line = line
+        self._show = show
         self._of = of
         self._made: tuple[Any, Any] = (None, None)
 
-    def future(self, request: Any, timeout: float | None = None, metadata: Any = ()) -> Any:
-        """Send a request; gives a future as grpc's."""
-        return self._now().future(request, timeout=timeout, metadata=metadata)
+    def future(self, request: Any, timeout: float | None = None, metadata: Any = None) -> Any:
+        """Send a request; gives a future as grpc's.
 
-    def __call__(self, request: Any, timeout: float | None = None, metadata: Any = ()) -> Any:
-        """Send a request; gives the answer, or the answers one after the other."""
-        return self._now()(request, timeout=timeout, metadata=metadata)
+        Raises:
+            DeployError: where there is no token to be had.
+        """
+        shown = self._show().headers if metadata is None else metadata
+        return self._now().future(request, timeout=timeout, metadata=shown)
+
+    def __call__(self, request: Any, timeout: float | None = None, metadata: Any = None) -> Any:
+        """Send a request; gives the answer, or the answers one after the other.
+
+        Raises:
+            DeployError: where there is no token to be had.
+        """
+        shown = self._show().headers if metadata is None else metadata
+        return self._now()(request, timeout=timeout, metadata=shown)
 
     def _now(self) -> Any:
         channel, method = self._made
@@ -99,3 +127,10 @@ class Method:
             method = self._of(channel)
             self._made = channel, method
         return method
+
+
+def code_of(error: grpc.RpcError) -> grpc.StatusCode:
+    """The status that a call ended with."""
+    code = getattr(error, "code", None)
+    found: grpc.StatusCode = code() if callable(code) else grpc.StatusCode.UNKNOWN
+    return found

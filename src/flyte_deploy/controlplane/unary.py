@@ -32,7 +32,7 @@ from google.protobuf.message import Message
 
 from flyte_deploy.controlplane.bearer import Bearer, Shown
 from flyte_deploy.controlplane.diagnose import diagnose
-from flyte_deploy.controlplane.line import Line
+from flyte_deploy.controlplane.line import Caller, Line
 from flyte_deploy.errors import DeployError
 
 K = TypeVar("K")
@@ -112,7 +112,8 @@ class Server:
         self.answered = False
         self.bearer = bearer
         self._show = show
-        self._line = channel = line
+        self._line = line
+        channel = Caller(line, self.show)
         self._looked: set[str] = set()
         self.auth = AuthMetadataServiceStub(channel)  # type: ignore[no-untyped-call]
         self.tasks = TaskServiceStub(channel)  # type: ignore[no-untyped-call]

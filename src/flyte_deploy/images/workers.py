@@ -14,6 +14,7 @@ from flyte_deploy.images.recipe import Builder, Finder, Found, Listen, Recipe, R
 from flyte_deploy.model import PlannedImage, Progress, Target
 from flyte_deploy.secrets import SECRETS
 from flyte_deploy.settings import Settings
+from flyte_deploy.tls import Network
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ def _remote(settings: Settings, runs: BuildRuns) -> Workers:
         return RemoteBuilder(
             runs,
             finder,
-            SignedUrlStore(Uploads(runs.plane, runs.target)),
+            SignedUrlStore(Uploads(runs.plane, runs.target), Network(settings.ca_cert)),
             runs.plane.endpoint,
             settings.image_concurrency,
             settings.image_timeout,
