@@ -128,7 +128,7 @@ class Company:
         return sorted({task.name for task in self.server.tasks()})
 
     def turned_away(self) -> int:
-        return sum(1 for call in self.server.calls() if not call.ok)
+        return sum(1 for call in self.server.calls() if call.code == "unauthenticated")
 
 
 Open = Callable[..., Company]
