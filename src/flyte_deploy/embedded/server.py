@@ -352,7 +352,14 @@ class _Server:
         await asyncio.wait((serving,), timeout=_GRACE)
         if not serving.done():
             serving.cancel()
-        with suppress(asyncio.CancelledError):
+            await asyncio.wait((serving,), timeout=_GRACE)
+        while not serving.done():
+            # A call whose client has gone waits, after it was cancelled, for that client to read its end.
+            for task in asyncio.all_tasks() - {asyncio.current_task(), serving}:
+                task.cancel()
+            await asyncio.wait((serving,), timeout=0.1)
+            serving.cancel()
+        with suppress(asyncio.CancelledError, asyncio.InvalidStateError):
             await serving
 
 
@@ -427,7 +434,8 @@ def _router(
             # What has come is taken: the server cannot do with data for a call that has ended.
             while (message := await receive())["type"] == "http.request" and message["more_body"]:
                 pass
-            await _refuse(scope, send, Code.UNAUTHENTICATED, 16, 401, "no valid token on the request")
+            if message["type"] == "http.request":
+                await _refuse(scope, send, Code.UNAUTHENTICATED, 16, 401, "no valid token on the request")
         elif application is not None:
             await application(_uncompressed(scope), receive, send)
         elif path.startswith(PREFIX):
