@@ -45,7 +45,8 @@ from flyteidl2.workflow.run_service_pb2 import (
 from flyte_deploy.controlplane.client import ControlPlane
 from flyte_deploy.controlplane.line import code_of
 from flyte_deploy.controlplane.listing import one_of, project_id
-from flyte_deploy.controlplane.unary import Call, Refused, Server, Work, run_all
+from flyte_deploy.controlplane.server import Server
+from flyte_deploy.controlplane.unary import Call, Refused, Work, run_all
 from flyte_deploy.controlplane.uploads import select_cluster
 from flyte_deploy.errors import DeployError
 from flyte_deploy.model import BuildRun, Target

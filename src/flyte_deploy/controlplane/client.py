@@ -24,8 +24,9 @@ from flyte_deploy.controlplane.channel import Endpoint
 from flyte_deploy.controlplane.line import Line
 from flyte_deploy.controlplane.listing import PAGE, chunks, one_of, page, project_id
 from flyte_deploy.controlplane.oauth import Provider
+from flyte_deploy.controlplane.server import Server
 from flyte_deploy.controlplane.triggers import LiveTrigger, delete_triggers, list_triggers, read_trigger
-from flyte_deploy.controlplane.unary import Call, Refused, Retry, Server, Work, run_all
+from flyte_deploy.controlplane.unary import Call, Refused, Retry, Work, run_all
 from flyte_deploy.errors import DeployError
 from flyte_deploy.login import Login
 from flyte_deploy.model import RegisteredTask, Target

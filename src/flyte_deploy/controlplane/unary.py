@@ -11,28 +11,18 @@ from __future__ import annotations
 import heapq
 import itertools
 import random
-import re
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from typing import Any, Generic, TypeVar
 
 import grpc
-from flyteidl2.auth.auth_service_pb2_grpc import AuthMetadataServiceStub
-from flyteidl2.cluster.service_pb2_grpc import ClusterServiceStub
-from flyteidl2.dataproxy.dataproxy_service_pb2_grpc import DataProxyServiceStub
-from flyteidl2.imagebuilder.service_pb2_grpc import ImageServiceStub
-from flyteidl2.project.project_service_pb2_grpc import ProjectServiceStub
-from flyteidl2.task.task_service_pb2_grpc import TaskServiceStub
-from flyteidl2.trigger.trigger_service_pb2_grpc import TriggerServiceStub
-from flyteidl2.workflow.run_service_pb2_grpc import RunServiceStub
 from google.protobuf.message import Message
 
 from flyte_deploy.controlplane.bearer import Bearer, Shown
-from flyte_deploy.controlplane.diagnose import diagnose
-from flyte_deploy.controlplane.line import Caller, Line
+from flyte_deploy.controlplane.server import STRANGE, Server
 from flyte_deploy.errors import DeployError
 
 K = TypeVar("K")
@@ -49,14 +39,6 @@ _LET_IN = frozenset({Code.NOT_FOUND, Code.ALREADY_EXISTS, Code.INVALID_ARGUMENT,
 _NO_CONTACT = frozenset({Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED})
 _LONGEST_SAID = 2000
 _TRIES_TO_LOG_IN = 3
-_PROBE = 5.0
-"""Seconds for a look whether Connect comes through."""
-# What grpc says of answers that are none of gRPC's.
-_STRANGE = re.compile(
-    r"http2 header with status|HTTP status \d+|content-type|Data frame with END_STREAM|missing grpc-status"
-    "|missing selected ALPN",
-    re.IGNORECASE,
-)
 
 
 _UNREACHABLE = (
@@ -94,69 +76,6 @@ class Retry:
         wait = random.uniform(0.5, 1.0) * longest  # noqa: S311
         budget = self.budget if answered or code not in _NO_CONTACT else self.first_contact
         return wait if elapsed + wait < budget else None
-
-
-class Server:
-    """A line, the services behind it, who calls them, and whether it ever answered.
-
-    Args:
-        line: where to.
-        show: gives what calls show; None where they show nothing.
-        bearer: told of calls that are not let in; None where nobody logs in.
-    """
-
-    def __init__(
-        self, line: Line, show: Callable[[], Shown] | None = None, bearer: Bearer | None = None
-    ) -> None:
-        self.endpoint = line.endpoint
-        self.answered = False
-        self.bearer = bearer
-        self._show = show
-        self._line = line
-        channel = Caller(line, self.show)
-        self._looked: set[str] = set()
-        self.auth = AuthMetadataServiceStub(channel)  # type: ignore[no-untyped-call]
-        self.tasks = TaskServiceStub(channel)  # type: ignore[no-untyped-call]
-        self.triggers = TriggerServiceStub(channel)  # type: ignore[no-untyped-call]
-        self.projects = ProjectServiceStub(channel)  # type: ignore[no-untyped-call]
-        self.clusters = ClusterServiceStub(channel)  # type: ignore[no-untyped-call]
-        self.data_proxy = DataProxyServiceStub(channel)  # type: ignore[no-untyped-call]
-        self.images = ImageServiceStub(channel)  # type: ignore[no-untyped-call]
-        self.runs = RunServiceStub(channel)  # type: ignore[no-untyped-call]
-
-    def show(self) -> Shown:
-        """What a call shows now.
-
-        Raises:
-            DeployError: where there is no token to be had.
-        """
-        return self._show() if self._show else Shown()
-
-    def diagnose(self, seconds: float) -> DeployError | bool:
-        """Why it cannot be reached, where waiting would not help; True where another way has been taken.
-
-        Looked into once, for some seconds.
-        """
-        if "contact" in self._looked or self._line.over_http:
-            return False
-        self._looked.add("contact")
-        found = diagnose(self.endpoint, self._line.network, seconds)
-        if found == "http":
-            return self._go_on_over_http()
-        return found or False
-
-    def answers_strangely(self, details: str) -> bool:
-        """Told what a call failed with: whether that was no gRPC, and Connect has been taken in its place."""
-        if self._line.over_http or "answer" in self._looked or not _STRANGE.search(details):
-            return False
-        self._looked.add("answer")
-        return self._go_on_over_http()
-
-    def _go_on_over_http(self) -> bool:
-        if self._line.probe(_PROBE):
-            self._line.switch()
-            return True
-        return False
 
 
 @dataclass(frozen=True)
@@ -208,7 +127,7 @@ Work = Generator[Call, Any, T]
 
 
 def _words(code: Code, said: str, call: Call) -> tuple[str, str | None]:
-    if _STRANGE.search(said) or "<html" in said.lower():
+    if STRANGE.search(said) or "<html" in said.lower():
         return (
             f"what answers is no control plane, but a web server, a proxy or a login page: {said}",
             "Check the endpoint, and HTTPS_PROXY and NO_PROXY.",

@@ -21,8 +21,9 @@ from flyte_deploy.api_key import ApiKey
 from flyte_deploy.errors import DeployError
 from flyte_deploy.secrets import SECRETS
 from flyte_deploy.settings.check import check
+from flyte_deploy.settings.key import apply_key
 from flyte_deploy.settings.options import BY_PARAMETER, Option, options_of
-from flyte_deploy.settings.trust import check_trust, from_file
+from flyte_deploy.settings.trust import check_trust
 from flyte_deploy.settings.values import DEFAULT_IMAGE, EMBEDDED, ServeSettings, Settings, default_data
 
 if TYPE_CHECKING:
@@ -102,7 +103,7 @@ def gather(
     if not values["data"]:
         values["data"] = default_data(environ)
     if values["api_key"]:
-        _apply(ApiKey.decode(cast("str", values["api_key"]), origins["api_key"]), values, origins)
+        apply_key(ApiKey.decode(cast("str", values["api_key"]), origins["api_key"]), values, origins)
     if values["endpoint"] == EMBEDDED:
         for name, usual in (("project", "flytesnacks"), ("domain", "development")):
             if not values[name]:
@@ -155,41 +156,6 @@ def org_of(endpoint: str) -> str:
     host = endpoint.split("://", 1)[-1].strip("/").split("/", 1)[0].rpartition("@")[2]
     labels = host.split(".")
     return labels[0] if len(labels) > 2 else ""
-
-
-def _apply(key: ApiKey, values: dict[str, object], origins: dict[str, str]) -> None:
-    """Take endpoint and organisation from an API key, by the rules of the SDK's command line.
-
-    Its endpoint comes before that of a file, which is another's then, with what it says of TLS.
-    """
-    endpoint, origin = cast("str", values["endpoint"]), origins["endpoint"]
-    if origin != "default" and not from_file(origin):
-        insecure = endpoint.startswith("http://") or (
-            values["insecure"] and not endpoint.startswith("https://")
-        )
-        if not endpoint or endpoint == EMBEDDED or insecure:
-            return  # Nobody is logged in to there.
-        if _host_of(endpoint) != key.host:
-            raise DeployError(
-                f"the API key is one for {key.host}, not for the endpoint that is given, {endpoint}",
-                where=origins["api_key"],
-                details=(f"the endpoint: {origin}",),
-                mend="Give the key of this endpoint, or leave the endpoint out to use the key's.",
-                usage=True,
-            )
-    else:
-        values["endpoint"], origins["endpoint"] = key.host, f"the API key ({origins['api_key']})"
-        for name in ("insecure", "insecure_skip_verify"):
-            if from_file(origins[name]):
-                values[name], origins[name] = False, "default"
-    said = origins["org"] in ("flag --org", f"environment {BY_PARAMETER['org'].variable}")
-    if key.org and not said:
-        values["org"], origins["org"] = key.org, f"the API key ({origins['api_key']})"
-
-
-def _host_of(endpoint: str) -> str:
-    rest = endpoint.split("://", 1)[-1].strip("/").split("/", 1)[0]
-    return rest.rpartition("@")[2].partition(":")[0].lower() if "[" not in rest else rest.lower()
 
 
 @dataclass(frozen=True)
