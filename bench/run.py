@@ -293,6 +293,24 @@ class Bench:
             row("the same, against cp -a", staged, copied),
         ]
 
+    def login(self) -> list[Row]:
+        """32 in flight with a token that ends every second: failures, and one refresh for each life."""
+        from bench.login import figures
+
+        found = figures(self.folder / "login")
+        name = f"{found.calls} calls, 32 in flight, a token a second"
+        failed = Row(f"{name}: failed", str(found.failed), "0", float(found.failed), 0)
+        return [
+            failed,
+            Row(
+                "the same: refreshes",
+                str(found.refreshes),
+                f"{found.lives:.1f} lives",
+                found.refreshes / found.lives,
+                1,
+            ),
+        ]
+
     def help(self) -> list[Row]:
         """Our help against the peer's version."""
         ours = min(
@@ -317,7 +335,10 @@ def _seconds(figure: Run) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print the table, and answer 1 where a figure misses what it must reach."""
     parser = argparse.ArgumentParser(description=__doc__)
-    names = ("help", "verify", "images", "remote", "independent", "chain", "scale", "tree", "s3", "container")
+    names = (
+        *("help", "verify", "images", "remote", "independent", "chain", "scale", "tree", "s3"),
+        *("container", "login"),
+    )
     parser.add_argument("only", nargs="*", choices=[*names, []], help="measure only these")
     parser.add_argument("--cap", type=float, default=600, help="seconds that the peer may take")
     chosen = parser.parse_args(arguments)

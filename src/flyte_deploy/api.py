@@ -12,6 +12,7 @@ from flyte_deploy import pipeline
 from flyte_deploy.clock import Listen
 from flyte_deploy.collector.message import Collected
 from flyte_deploy.model import Deployment, Plan, Progress
+from flyte_deploy.secrets import SECRETS
 from flyte_deploy.settings import CopyStyle, Settings, resolve
 
 
@@ -92,6 +93,7 @@ def plan(
 
 
 def _settings(command: str, arguments: dict[str, Any]) -> Settings:
+    SECRETS.add_named(os.environ)
     images = arguments.pop("images") or {}
     given = {
         name: value

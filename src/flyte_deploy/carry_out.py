@@ -31,6 +31,7 @@ from flyte_deploy.settings import Settings
 from flyte_deploy.specs.same import same_content
 from flyte_deploy.stores import Store
 from flyte_deploy.stores.signed_url import SignedUrlStore
+from flyte_deploy.tls import Network
 from flyte_deploy.verify import verify_bundle
 
 _NAMED = 20
@@ -57,7 +58,7 @@ def carry_out(settings: Settings, compared: Compared, plane: ControlPlane, clock
         _verify(settings, compared, clock)
     published = Published(plan.bundle_address, {}, plan.images)
     if plan.to_register:
-        published = _publish(compared, plane, build, clock)
+        published = _publish(settings, compared, plane, build, clock)
         with clock.step("register", f"Registering {len(plan.to_register)} tasks"):
             _register(settings, compared, published, plane, clock)
     pruned: tuple[str, ...] = ()
@@ -86,7 +87,9 @@ class Published:
     images: tuple[PlannedImage, ...]
 
 
-def _publish(compared: Compared, plane: ControlPlane, build: Build | None, clock: Clock) -> Published:
+def _publish(
+    settings: Settings, compared: Compared, plane: ControlPlane, build: Build | None, clock: Clock
+) -> Published:
     """Bundle and captured files, and beside them the images.
 
     Images are built in this thread, so that an interruption ends their builds. Where one fails, what is
@@ -103,7 +106,7 @@ def _publish(compared: Compared, plane: ControlPlane, build: Build | None, clock
                 address = publish(plan.bundle, compared.store, clock, stopped)
         if plan.captured:
             with clock.step("captured", f"Uploading {len(plan.captured)} files that defaults need"):
-                captured = _publish_captured(compared, plane, clock)
+                captured = _publish_captured(settings, compared, plane, clock)
         return address, captured
 
     if build is None:
@@ -163,11 +166,13 @@ def publish(bundle: Bundle, store: Store, clock: Clock, stopped: threading.Event
     return store.publish(bundle, progress)
 
 
-def _publish_captured(compared: Compared, plane: ControlPlane, clock: Clock) -> dict[str, str]:
+def _publish_captured(
+    settings: Settings, compared: Compared, plane: ControlPlane, clock: Clock
+) -> dict[str, str]:
     assert compared.plan.target is not None
     return publish_captured(
         compared.identified.captured,
-        SignedUrlStore(Uploads(plane, compared.plan.target)),
+        SignedUrlStore(Uploads(plane, compared.plan.target), Network(settings.ca_cert)),
         lambda done, total: clock.listen(Progress("upload", "", done, total)),
     )
 

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from flyte_deploy.model import Progress, Step
+from flyte_deploy.secrets import SECRETS
 
 Listen = Callable[[Progress], None]
+
+
+def redacting(listen: Listen) -> Listen:
+    """A listener that is told everything but what is known to be secret."""
+
+    def tell(progress: Progress) -> None:
+        text = SECRETS.redact(progress.text)
+        listen(progress if text == progress.text else dataclasses.replace(progress, text=text))
+
+    return tell
 
 
 class Clock:

@@ -103,6 +103,10 @@ class ConfigFile:
                 raise self._error(f"{key} holds {_kind(item)}, where a list of values is expected", item, key)
         return [Text(item.value, self._where(item, key)) for item in items]
 
+    def is_list(self, key: str) -> bool:
+        """Whether there is a list under `key`."""
+        return isinstance(self._node(key), yaml.SequenceNode)
+
     def _node(self, key: str) -> yaml.Node | None:
         node = self._root
         seen: list[str] = []

@@ -10,16 +10,19 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from flyte_deploy.errors import DeployError
-from flyte_deploy.model import Target
+from flyte_deploy.model import Progress, Target
 from flyte_deploy.settings import EMBEDDED, Settings
+from flyte_deploy.tls import Network
 
 if TYPE_CHECKING:
+    from flyte_deploy.clock import Listen
     from flyte_deploy.controlplane import ControlPlane
+    from flyte_deploy.login import Login
 
 
 @contextmanager
 def connection(
-    settings: Settings, *, embedded_later: bool = False
+    settings: Settings, listen: Listen | None = None, *, embedded_later: bool = False
 ) -> Iterator[Callable[[], ControlPlane | None]]:
     """Open the control plane of the settings, and check that project and domain exist.
 
@@ -31,7 +34,8 @@ def connection(
     if not settings.endpoint:
         yield lambda: None
         return
-    opening = _Opening(settings)
+    login = _login(settings, listen or (lambda _: None))
+    opening = _Opening(settings, login)
     if not (embedded_later and settings.endpoint == EMBEDDED):
         opening.start()
     try:
@@ -40,11 +44,51 @@ def connection(
         opening.close()
 
 
+def _network(settings: Settings) -> Network:
+    # As for the SDK, an authority that is named is looked at.
+    verify = settings.ca_cert is not None or not settings.insecure_skip_verify
+    return Network(settings.ca_cert, verify, settings.http_proxy)
+
+
+def _plaintext(settings: Settings) -> bool:
+    scheme = settings.endpoint.partition("://")[0]
+    return scheme == "http" or (settings.insecure and scheme != "https")
+
+
+def _login(settings: Settings, listen: Listen) -> Login | None:
+    """How to log in; None for plaintext. What is careless is said.
+
+    Raises:
+        DeployError: where something is missing for it.
+    """
+    if settings.endpoint == "embedded":
+        return None
+    from flyte_deploy.login import choose
+
+    login = choose(settings, os.environ)
+    if _plaintext(settings):
+        if login.has_credentials:
+            text = (
+                f"nobody logs in to {settings.endpoint}: it is spoken to in plaintext, where credentials "
+                "would be readable; those that are set are not used"
+            )
+            listen(Progress("warning", text))
+        return None
+    if not _network(settings).verify:
+        text = (
+            f"ANY certificate is taken for {settings.endpoint} (--insecure-skip-verify): whoever is on the "
+            "way can read and change everything, credentials too; --ca-cert trusts the authority instead"
+        )
+        listen(Progress("warning", text))
+    return login
+
+
 class _Opening:
     """A thread that opens the control plane. It is not waited for where nobody asks for its result."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, login: Login | None) -> None:
         self._settings = settings
+        self._login = login
         self._resources = ExitStack()
         self._plane: ControlPlane | None = None
         self._error: BaseException | None = None
@@ -103,7 +147,12 @@ class _Opening:
             address = self._resources.enter_context(running(data=settings.data)).endpoint
             insecure = True
         plane = self._resources.enter_context(
-            ControlPlane(Endpoint.parse(address, insecure), concurrency=settings.concurrency)
+            ControlPlane(
+                Endpoint.parse(address, insecure),
+                concurrency=settings.concurrency,
+                network=_network(settings),
+                login=self._login,
+            )
         )
         plane.check_target(Target(settings.project, settings.domain, settings.org))
         return plane

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from flyte_deploy.secrets import SECRETS
+
 
 class DeployError(Exception):
     """A failure that the user can act on.
@@ -12,6 +14,8 @@ class DeployError(Exception):
         mend: one sentence that says how to mend it, if that is known.
         usage: True where the input itself is wrong (exit status 2 instead of 1).
         details: further lines, shown indented: the user's own frames, the conflicting names.
+
+    What is known to be secret is hidden in all of them.
     """
 
     def __init__(
@@ -23,12 +27,12 @@ class DeployError(Exception):
         usage: bool = False,
         details: tuple[str, ...] = (),
     ) -> None:
-        super().__init__(what)
-        self.what = what
-        self.where = where
-        self.mend = mend
+        self.what = SECRETS.redact(what)
+        super().__init__(self.what)
+        self.where = SECRETS.redact(where) if where else where
+        self.mend = SECRETS.redact(mend) if mend else mend
         self.usage = usage
-        self.details = details
+        self.details = tuple(map(SECRETS.redact, details))
 
     def __str__(self) -> str:
         lines = [f"{self.where}: {self.what}" if self.where else self.what]

@@ -3,31 +3,53 @@
 from __future__ import annotations
 
 import random
-import ssl
 import urllib.request
-from collections.abc import Mapping
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import urllib3
 
+from flyte_deploy.tls import Network, trusting
+
 _LONGEST_PAUSE = 20.0
 
 
-def connections(url: str) -> urllib3.PoolManager:
-    """Connections to reach `url` with: straight, or as HTTPS_PROXY, HTTP_PROXY and NO_PROXY say.
+def proxy_of(url: str, named: str = "") -> str:
+    """The address of the proxy to reach `url` through, with a scheme; empty for none.
 
-    Raises:
-        ProxySchemeUnknown: of urllib3, where a proxy's address is no address.
+    Args:
+        url: what is to be reached.
+        named: a proxy that comes before HTTPS_PROXY and HTTP_PROXY. NO_PROXY counts for all of them.
     """
     parts = urlsplit(url)
     proxies = urllib.request.getproxies()
-    proxy = proxies.get(parts.scheme) or proxies.get("all")
+    proxy = named or proxies.get(parts.scheme) or proxies.get("all") or ""
     if not proxy or urllib.request.proxy_bypass(parts.netloc.rpartition("@")[2]):
-        return urllib3.PoolManager()
-    proxy = proxy if "://" in proxy else f"http://{proxy}"
+        return ""
+    return proxy if "://" in proxy else f"http://{proxy}"
+
+
+def connections(url: str, network: Network | None = None) -> urllib3.PoolManager:
+    """Connections to reach `url` with: straight, or through the proxy that counts for it.
+
+    Raises:
+        ProxySchemeUnknown: of urllib3, where a proxy's address is no address.
+        DeployError: where the authorities to trust cannot be read.
+    """
+    trust: dict[str, Any] = {}
+    if network is not None and (network.ca_cert is not None or not network.verify):
+        trust["ssl_context"] = network.context()
+        if not network.verify:
+            # It has been said loudly already.
+            urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
+    proxy = proxy_of(url, network.proxy if network else "")
+    if not proxy:
+        return urllib3.PoolManager(**trust)
     user, at, _ = urlsplit(proxy).netloc.rpartition("@")
     login = urllib3.make_headers(proxy_basic_auth=unquote(user)) if at else None
-    return urllib3.ProxyManager(proxy, proxy_headers=login)
+    if network is not None and network.ca_cert is not None:
+        trust["proxy_ssl_context"] = trusting(network.ca_cert)
+    return urllib3.ProxyManager(proxy, proxy_headers=login, **trust)
 
 
 def backoff(attempt: int) -> float:
@@ -44,13 +66,3 @@ def without_query(url: str) -> str:
 def shown(body: str, length: int = 200) -> str:
     """The beginning of an answer in one line, without what a terminal would act on."""
     return "".join(c if c.isprintable() else " " for c in " ".join(body.split()))[:length]
-
-
-def trusted_roots(environ: Mapping[str, str]) -> str | None:
-    """The file of certificates that servers are checked against, for libraries that bring their own.
-
-    What SSL_CERT_FILE names, else the system's file; None where there is neither, so that the library's own
-    count. So an authority that a company has added is known to all of them.
-    """
-    named = environ.get("SSL_CERT_FILE", "")
-    return named or ssl.get_default_verify_paths().cafile

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flyte_deploy.clock import Clock, Listen
+from flyte_deploy.clock import Clock, Listen, redacting
 from flyte_deploy.collector.message import Collected
 from flyte_deploy.connect import connection
 from flyte_deploy.identify import identify
@@ -49,9 +49,10 @@ def plan(
     Raises:
         DeployError: for everything that is wrong before registration.
     """
+    listen = redacting(listen)
     clock = Clock(listen)
     with (
-        connection(settings, embedded_later=container is not None) as connected,
+        connection(settings, listen, embedded_later=container is not None) as connected,
         prepared(settings, container, clock) as ready,
         scratch_folder() as captures,
     ):
@@ -83,9 +84,10 @@ def deploy(
         DeployError: what was found before registration has left nothing written; a later one says what is
             registered.
     """
+    listen = redacting(listen)
     clock = Clock(listen)
     with (
-        connection(settings, embedded_later=container is not None) as connected,
+        connection(settings, listen, embedded_later=container is not None) as connected,
         prepared(settings, container, clock) as ready,
         scratch_folder() as captures,
     ):

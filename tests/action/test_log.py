@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from flyte_deploy.action.environment import clean, redact, secrets_of
+from flyte_deploy.action.environment import clean
 from flyte_deploy.action.log import MOST_ANNOTATIONS, Log, command, harmless
 from flyte_deploy.errors import DeployError
 from flyte_deploy.model import Progress
@@ -141,26 +141,6 @@ def test_steps_side_by_side_do_not_leave_a_group_open(log: Log) -> None:
         log.listen(Progress(kind, text, seconds=1.0))
     names = [one.name for one in commands_of(written(log))]
     assert names == ["group", "endgroup", "group", "endgroup"]
-
-
-def test_secrets_are_masked_whole_and_by_line() -> None:
-    environ = {
-        "AWS_SECRET_ACCESS_KEY": "abc/def+ghi",
-        "DEPLOY_TOKEN": "first-line\nsecond-line",
-        "SHORT_TOKEN": "abc",
-        "GOOGLE_APPLICATION_CREDENTIALS": "/etc/hostname",
-        "AWS_ACCESS_KEY_ID": "AKIAEXAMPLE",
-        "HOME": "/home/someone",
-    }
-    found = secrets_of(environ, ["input-secret"])
-    assert set(found) == {
-        "abc/def+ghi",
-        "first-line\nsecond-line",
-        "first-line",
-        "second-line",
-        "input-secret",
-    }
-    assert redact("x abc/def+ghi y second-line", found) == "x *** y ***"
 
 
 def test_masks_come_one_a_line(log: Log) -> None:

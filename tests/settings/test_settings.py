@@ -93,10 +93,12 @@ def test_values_have_the_types_of_their_fields(project: Path) -> None:
         "paths": "flows.py",
         "names": "env",
         "images": "a=b",
+        "words": "one two",
+        "command": "print token",
     }
     environ = environment(project)
     for option in OPTIONS:
-        if option.name not in {"config", "show-settings", "host", "port", "env", "project"}:
+        if option.name not in {"config", "show-settings", "host", "port", "env", "project", "api-key"}:
             environ[option.variable] = option.choices[-1] if option.choices else variables[option.kind]
     for command in ("deploy", "plan"):
         found = gather({}, environ, project, command=command)

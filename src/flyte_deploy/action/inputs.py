@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flyte_deploy.errors import DeployError
+from flyte_deploy.secrets import SECRETS
 from flyte_deploy.settings import ACTION, Option, Settings, early, options_of, resolve
 
 PREFIX = "INPUT_"
@@ -33,11 +34,6 @@ class Asked:
     workspace: Path
     folder: Path
     given: Mapping[str, str]
-
-    @property
-    def secrets(self) -> tuple[str, ...]:
-        """The values of inputs that nobody should see."""
-        return tuple(value for name, value in self.given.items() if INPUTS[name].secret)
 
 
 def default_input(option: Option) -> str:
@@ -64,6 +60,8 @@ def given_inputs(environ: Mapping[str, str]) -> dict[str, str]:
         name = variable.removeprefix(PREFIX).lower()
         if name not in INPUTS:
             raise _unknown(name)
+        if INPUTS[name].secret:
+            SECRETS.add(value, own=True)
         if value.strip() and value.strip() != default_input(INPUTS[name]):
             given[name] = value.strip()
     return given

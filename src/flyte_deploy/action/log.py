@@ -17,6 +17,7 @@ from typing import TextIO
 from flyte_deploy.errors import DeployError
 from flyte_deploy.model import Progress
 from flyte_deploy.report.text import plain, progress_lines
+from flyte_deploy.secrets import SECRETS
 
 MOST_ANNOTATIONS = 10
 """GitHub shows ten errors and ten warnings of a step; more are lines of the log."""
@@ -68,7 +69,9 @@ class Log:
     def mask(self, secrets: Iterable[str]) -> None:
         """Have the runner put ``***`` for these, from the next line on."""
         for secret in secrets:
-            self._write(command("add-mask", secret))
+            with self._lock:
+                self._stream.write(f"{command('add-mask', secret)}\n")
+                self._stream.flush()
 
     def line(self, text: str = "") -> None:
         """Lines of text, each made harmless."""
@@ -176,5 +179,5 @@ class Log:
 
     def _write(self, line: str) -> None:
         with self._lock:
-            self._stream.write(f"{line}\n")
+            self._stream.write(f"{SECRETS.redact(line)}\n")
             self._stream.flush()

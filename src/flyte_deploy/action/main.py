@@ -9,13 +9,14 @@ import traceback
 from collections.abc import Mapping
 
 from flyte_deploy.action import inputs, outputs
-from flyte_deploy.action.environment import as_given, secrets_of
+from flyte_deploy.action.environment import as_given
 from flyte_deploy.action.event import read_event
 from flyte_deploy.action.log import Log
 from flyte_deploy.action.reachable import check_loopback
 from flyte_deploy.action.words import as_inputs, in_words_of_a_workflow
 from flyte_deploy.errors import DeployError
 from flyte_deploy.model import Deployment, Plan
+from flyte_deploy.secrets import SECRETS
 from flyte_deploy.settings import show
 
 
@@ -29,7 +30,9 @@ def run(environ: Mapping[str, str] = os.environ) -> int:
     os.dup2(1, 2)
     # The runner's own word for "show me more".
     log = Log(sys.stdout, debug=environ.get("RUNNER_DEBUG") == "1")
-    log.mask(secrets_of(environ))
+    SECRETS.add_named(environ)
+    # Masked before first use: what comes to be known later too.
+    forget = SECRETS.on_added(lambda secret: log.mask([secret]))
     try:
         _run(environ, log)
     except DeployError as error:
@@ -39,6 +42,8 @@ def run(environ: Mapping[str, str] = os.environ) -> int:
         log.error(told)
         _summarize(told, environ, log)
         return told.exit_status
+    finally:
+        forget()
     return 0
 
 
@@ -47,7 +52,6 @@ def _run(environ: Mapping[str, str], log: Log) -> None:
         asked = inputs.read(environ)
         settings = asked.settings
         log.root, log.workspace = settings.root_dir, asked.workspace
-        log.mask(secrets_of({}, asked.secrets))
         # What the event is about decides what is done; for now every event does what the inputs say.
         event = read_event(environ)
         check_loopback(asked)
@@ -86,20 +90,17 @@ def _hand_over(outcome: Plan | Deployment, document: bytes, environ: Mapping[str
     except DeployError as error:
         log.warning(f"{error.what} ({error.where})")
         return
-    for name in outputs.dropped(values, secrets_of(environ)):
-        log.warning(
-            f"output {name} holds a masked value: GitHub gives it to later steps, but not to other jobs"
-        )
+    for name in outputs.dropped(values, SECRETS.values()):
+        log.warning(f"output {name} holds what is masked in this job: *** stands for it")
     _summarize(outcome, environ, log)
 
 
 def _summarize(outcome: Plan | Deployment | DeployError, environ: Mapping[str, str], log: Log) -> None:
     from flyte_deploy.action import summary
-    from flyte_deploy.action.environment import redact
 
     text = summary.failure_of(outcome) if isinstance(outcome, DeployError) else summary.summary_of(outcome)
     try:
-        summary.write(redact(text, secrets_of(environ)), environ)
+        summary.write(SECRETS.redact(text), environ)
     except DeployError as error:
         log.warning(f"{error.what} ({error.where})")
 

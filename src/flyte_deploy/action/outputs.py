@@ -10,6 +10,7 @@ from pathlib import Path
 
 from flyte_deploy.errors import DeployError
 from flyte_deploy.model import Deployment, Plan, PlannedImage
+from flyte_deploy.secrets import SECRETS
 
 OUTPUTS: dict[str, str] = {
     "version": "Version that the tasks have.",
@@ -89,7 +90,7 @@ def plan_output(document: bytes, environ: Mapping[str, str]) -> str:
 def write(outputs: Mapping[str, str], environ: Mapping[str, str]) -> None:
     """Append outputs to the file that the runner reads them from; nothing where there is none.
 
-    Each value is framed by a delimiter that nobody can know.
+    What is known to be secret is hidden in them. Each value is framed by a delimiter that nobody can know.
 
     Raises:
         DeployError: where the file cannot be written.
@@ -97,7 +98,7 @@ def write(outputs: Mapping[str, str], environ: Mapping[str, str]) -> None:
     path = environ.get("GITHUB_OUTPUT", "")
     if not path:
         return
-    text = "".join(_framed(name, value) for name, value in outputs.items())
+    text = "".join(_framed(name, SECRETS.redact(value)) for name, value in outputs.items())
     try:
         with open(path, "a", encoding="utf-8") as file:  # noqa: PTH123
             file.write(text)

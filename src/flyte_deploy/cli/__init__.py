@@ -18,6 +18,7 @@ import click
 from flyte_deploy.cli.commands import Run, group
 from flyte_deploy.cli.output import report
 from flyte_deploy.errors import DeployError
+from flyte_deploy.secrets import SECRETS
 
 INTERRUPTED, TERMINATED = 130, 143
 
@@ -37,6 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # A name that the terminal's encoding lacks must not end a deployment.
         with suppress(AttributeError, ValueError):
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    SECRETS.add_named(os.environ)
     run = Run(json=_asks_for_json(words))
     with _terminable() as terminated:
         try:

@@ -13,6 +13,7 @@ import click
 from click.core import ParameterSource
 
 from flyte_deploy.cli import output
+from flyte_deploy.secrets import SECRETS
 from flyte_deploy.settings import (
     LAST_SECTION,
     Option,
@@ -172,7 +173,7 @@ def plan(ctx: click.Context, **_: object) -> int:
         if settings.output_format == "json":
             _show_as_json(rows(settings))
         else:
-            click.echo(show(settings))
+            output.say(show(settings))
         return 0
     return _plan(resolve(given, os.environ, cwd, command="plan"))
 
@@ -228,7 +229,7 @@ def _deploy(settings: Settings) -> int:
     else:
         from flyte_deploy.report.text import deployment_text
 
-        click.echo(deployment_text(deployment))
+        output.say(deployment_text(deployment))
     return 0
 
 
@@ -243,7 +244,7 @@ def _plan(settings: Settings) -> int:
     else:
         from flyte_deploy.report.text import plan_text
 
-        click.echo(plan_text(result))
+        output.say(plan_text(result))
     return CHANGES if settings.detailed_exitcode and result.has_changes else 0
 
 
@@ -256,7 +257,7 @@ def _listener() -> Any:
 def _show_as_json(found: Iterable[tuple[str, str, str]]) -> None:
     import json
 
-    settings = {name: {"value": value, "from": origin} for name, value, origin in found}
+    settings = {name: {"value": SECRETS.redact(value), "from": origin} for name, value, origin in found}
     text = json.dumps({"schema": "flyte-deploy/settings/1", "settings": settings}, indent=2)
     output.document(text.encode())
 

@@ -8,6 +8,7 @@ import traceback
 import click
 
 from flyte_deploy.errors import DeployError
+from flyte_deploy.secrets import SECRETS
 
 
 def report(error: DeployError, *, json: bool, verbose: bool) -> None:
@@ -15,8 +16,8 @@ def report(error: DeployError, *, json: bool, verbose: bool) -> None:
     from flyte_deploy.report.text import plain
 
     if verbose:
-        click.echo(plain(traceback.format_exc()), err=True, nl=False)
-    click.echo(error_text(error), err=True)
+        click.echo(SECRETS.redact(plain(traceback.format_exc())), err=True, nl=False)
+    click.echo(SECRETS.redact(error_text(error)), err=True)
     if json:
         from flyte_deploy.report.json import error_json
 
@@ -34,6 +35,11 @@ def error_text(error: DeployError) -> str:
     if error.mend:
         lines.append(f"  {error.mend}")
     return plain("\n".join(lines))
+
+
+def say(text: str) -> None:
+    """Write text for people to standard output."""
+    click.echo(SECRETS.redact(text))
 
 
 def document(data: bytes) -> None:

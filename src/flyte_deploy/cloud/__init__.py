@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ class CloudSettings:
 
     `s3_addressing` is ``auto``, ``path`` or ``virtual``. `aws_role` is an ARN, `gcp_workload_identity` the
     full name of a provider, ``projects/N/locations/global/workloadIdentityPools/POOL/providers/NAME``.
+    `ca_cert` is a PEM file of authorities to trust beside the machine's own.
     """
 
     s3_endpoint: str = ""
@@ -27,6 +29,7 @@ class CloudSettings:
     aws_role: str = ""
     gcp_workload_identity: str = ""
     gcp_service_account: str = ""
+    ca_cert: Path | None = None
 
     @classmethod
     def of(cls, settings: Settings) -> CloudSettings:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import boto3
@@ -19,7 +20,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 from flyte_deploy.cloud import CloudSettings
 from flyte_deploy.cloud.github_oidc import claims, github_id_token, telling
 from flyte_deploy.errors import DeployError
-from flyte_deploy.http import trusted_roots
+from flyte_deploy.secrets import SECRETS
+from flyte_deploy.tls import Network, roots_file
 
 _AUDIENCE = "sts.amazonaws.com"
 _LONGEST_NAME = 64
@@ -83,14 +85,14 @@ def s3(cloud: CloudSettings, connect: float = 10, read: float = 60, attempts: in
         session = botocore.session.Session()
         resolver = session.get_component("credential_provider")
         if cloud.aws_role:
-            role = _GitHubRole(session, cloud.aws_role, region)
+            role = _GitHubRole(session, cloud.aws_role, region, cloud.ca_cert)
             # The one that was asked for is the only one: with others a deploy would not be who it should be.
             resolver.providers[:] = [role]
         client = boto3.Session(botocore_session=session).client(
             "s3",
             region_name=region or session.get_config_variable("region") or _DEFAULT_REGION,
             endpoint_url=cloud.s3_endpoint or None,
-            verify=_verify(session),
+            verify=_verify(session, cloud.ca_cert),
             config=Config(
                 s3={"addressing_style": style},
                 retries={"mode": "standard", "total_max_attempts": attempts},
@@ -130,31 +132,38 @@ class _GitHubRole(CredentialProvider):  # type: ignore[misc]
     METHOD = ROLE_METHOD
     CANONICAL_NAME = ROLE_METHOD
 
-    def __init__(self, session: botocore.session.Session, role: str, region: str | None) -> None:
+    def __init__(
+        self, session: botocore.session.Session, role: str, region: str | None, ca_cert: Path | None
+    ) -> None:
         super().__init__(session)
         self._role = role
         self._region = region
+        self._ca_cert = ca_cert
 
     def load(self) -> DeferredRefreshableCredentials:
         environ = dict(os.environ)
         return DeferredRefreshableCredentials(
-            lambda: _assume(self.session, self._role, self._region, environ), self.METHOD
+            lambda: _assume(self.session, self._role, self._region, environ, self._ca_cert), self.METHOD
         )
 
 
-def _verify(session: botocore.session.Session) -> str | None:
-    # What AWS's own settings name comes first, as in its other tools.
-    return session.get_config_variable("ca_bundle") or trusted_roots(os.environ)
+def _verify(session: botocore.session.Session, ca_cert: Path | None) -> str | None:
+    # What AWS's own settings name comes first, as in its other tools, but for what was said to this one.
+    return (None if ca_cert else session.get_config_variable("ca_bundle")) or roots_file(ca_cert)
 
 
 def _assume(
-    session: botocore.session.Session, role: str, region: str | None, environ: Mapping[str, str]
+    session: botocore.session.Session,
+    role: str,
+    region: str | None,
+    environ: Mapping[str, str],
+    ca_cert: Path | None,
 ) -> dict[str, str]:
-    token = github_id_token(_AUDIENCE, environ)
+    token = github_id_token(_AUDIENCE, environ, Network(ca_cert))
     client = session.create_client(
         "sts",
         region_name=region or session.get_config_variable("region") or _DEFAULT_REGION,
-        verify=_verify(session),
+        verify=_verify(session, ca_cert),
         config=Config(
             signature_version=UNSIGNED,
             retries={"mode": "standard", "total_max_attempts": 4},
@@ -173,6 +182,7 @@ def _assume(
             f"AWS's token service is out of reach: {type(error).__name__}", where=client.meta.endpoint_url
         ) from None
     given = answer["Credentials"]
+    SECRETS.add(given["SecretAccessKey"], given["SessionToken"])
     return {
         "access_key": given["AccessKeyId"],
         "secret_key": given["SecretAccessKey"],

@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -21,7 +22,8 @@ from google.cloud import storage
 from flyte_deploy.cloud import CloudSettings, who
 from flyte_deploy.cloud.github_oidc import github_id_token, telling
 from flyte_deploy.errors import DeployError
-from flyte_deploy.http import shown, trusted_roots
+from flyte_deploy.http import shown
+from flyte_deploy.tls import Network, roots_file
 
 _SCOPE = "https://www.googleapis.com/auth/devstorage.read_write"
 _STS = "https://sts.googleapis.com/v1/token"
@@ -67,7 +69,7 @@ def gcs(cloud: CloudSettings, token_url: str = _STS, iam_url: str = _IAM) -> Gcs
     os.environ.setdefault("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA", "true")
     vouched: list[str] = []
     credentials, source = _credentials(cloud, vouched, token_url, iam_url)
-    roots = trusted_roots(os.environ)
+    roots = roots_file(cloud.ca_cert)
     session = AuthorizedSession(credentials, auth_request=Request(_session(roots)))
     if roots:
         session.verify = roots
@@ -110,7 +112,7 @@ def _credentials(cloud: CloudSettings, vouched: list[str], token_url: str, iam_u
         return google.auth.credentials.AnonymousCredentials(), "nowhere: STORAGE_EMULATOR_HOST is set"
     try:
         credentials, _ = google.auth.default(
-            scopes=(_SCOPE,), request=_no_project(Request(_session(trusted_roots(os.environ))))
+            scopes=(_SCOPE,), request=_no_project(Request(_session(roots_file(cloud.ca_cert))))
         )
     except DefaultCredentialsError as error:
         what = "there are no credentials for Google Cloud Storage"
@@ -145,7 +147,9 @@ def _federated(cloud: CloudSettings, vouched: list[str], token_url: str, iam_url
         subject_token_type="urn:ietf:params:oauth:token-type:jwt",  # noqa: S106 - a kind
         token_url=token_url,
         service_account_impersonation_url=impersonation if account else None,
-        subject_token_supplier=_GitHub(f"https://iam.googleapis.com/{provider}", dict(os.environ), vouched),
+        subject_token_supplier=_GitHub(
+            f"https://iam.googleapis.com/{provider}", dict(os.environ), vouched, cloud.ca_cert
+        ),
         scopes=[_SCOPE],
     )
 
@@ -153,13 +157,16 @@ def _federated(cloud: CloudSettings, vouched: list[str], token_url: str, iam_url
 class _GitHub(identity_pool.SubjectTokenSupplier):
     """Gives GitHub's identity token, a fresh one each time, and remembers the last for messages."""
 
-    def __init__(self, audience: str, environ: Mapping[str, str], vouched: list[str]) -> None:
+    def __init__(
+        self, audience: str, environ: Mapping[str, str], vouched: list[str], ca_cert: Path | None
+    ) -> None:
         self._audience = audience
         self._environ = environ
         self._vouched = vouched
+        self._network = Network(ca_cert)
 
     def get_subject_token(self, context: object, request: object) -> str:  # noqa: ARG002 - google-auth's
-        token = github_id_token(self._audience, self._environ)
+        token = github_id_token(self._audience, self._environ, self._network)
         self._vouched[:] = [token]
         return token
 

@@ -16,8 +16,11 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 from flyte_deploy.errors import DeployError
+from flyte_deploy.secrets import SECRETS
+from flyte_deploy.tls import Network
 
 _ATTEMPTS = 4
+_USUAL = Network()
 _LIMIT = 64 << 10
 _URL, _TOKEN = "ACTIONS_ID_TOKEN_REQUEST_URL", "ACTIONS_ID_TOKEN_REQUEST_TOKEN"
 TELLING = ("iss", "sub", "aud", "repository", "ref", "environment", "event_name", "job_workflow_ref")
@@ -25,23 +28,29 @@ TELLING = ("iss", "sub", "aud", "repository", "ref", "environment", "event_name"
 
 
 def github_id_token(
-    audience: str, environ: Mapping[str, str], *, pause: Callable[[float], None] = time.sleep
+    audience: str,
+    environ: Mapping[str, str],
+    network: Network = _USUAL,
+    *,
+    pause: Callable[[float], None] = time.sleep,
 ) -> str:
     """A token of the running job for an audience, valid for some minutes. It is a secret.
 
     Args:
         audience: who is to trust it, such as ``sts.amazonaws.com``.
         environ: the job's environment variables.
+        network: whom to trust; a server of a company's own may need it.
         pause: waits for some seconds.
 
     Raises:
         DeployError: where the job may not have one, or GitHub does not answer with one.
     """
     url, secret = environ.get(_URL, ""), environ.get(_TOKEN, "")
+    SECRETS.add(secret)
     if not url or not secret:
         raise _not_allowed(environ)
     separator = "&" if urlsplit(url).query else "?"
-    return _ask(f"{url}{separator}audience={quote(audience, safe='')}", secret, pause)
+    return _ask(f"{url}{separator}audience={quote(audience, safe='')}", secret, network, pause)
 
 
 def claims(token: str) -> dict[str, Any]:
@@ -67,8 +76,8 @@ def _not_allowed(environ: Mapping[str, str]) -> DeployError:
         return DeployError(
             "there is no GitHub job here whose identity could be proven",
             where=_URL,
-            mend="Outside of GitHub leave out --aws-role and --gcp-workload-identity, and log in with the "
-            "cloud's own tools.",
+            mend="Outside of GitHub leave out --aws-role, --gcp-workload-identity and --auth-type "
+            "GitHub, and log in another way.",
         )
     fork = ""
     if environ.get("GITHUB_EVENT_NAME") == "pull_request":
@@ -80,7 +89,7 @@ def _not_allowed(environ: Mapping[str, str]) -> DeployError:
     )
 
 
-def _ask(url: str, secret: str, pause: Callable[[float], None]) -> str:
+def _ask(url: str, secret: str, network: Network, pause: Callable[[float], None]) -> str:
     import urllib3
     from urllib3.exceptions import HTTPError
 
@@ -89,7 +98,7 @@ def _ask(url: str, secret: str, pause: Callable[[float], None]) -> str:
     where = without_query(url)
     for attempt in range(1, _ATTEMPTS + 1):
         try:
-            with connections(url) as pool:
+            with connections(url, network) as pool:
                 response = pool.request(
                     "GET",
                     url,
@@ -105,6 +114,7 @@ def _ask(url: str, secret: str, pause: Callable[[float], None]) -> str:
             problem, again = f"GitHub's token service is out of reach ({type(error).__name__})", True
         else:
             if status == 200 and (token := _token(body)):
+                SECRETS.add(token)
                 return token
             again = status in (408, 429) or status >= 500
             problem = f"GitHub's token service answered {status} instead of a token"

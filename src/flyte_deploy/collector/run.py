@@ -19,6 +19,7 @@ from flyte_deploy.collector.process import IsolatedProcess, ended
 from flyte_deploy.errors import DeployError
 from flyte_deploy.isolation.confinement import Confinement
 from flyte_deploy.model import Environment, Progress
+from flyte_deploy.secrets import SECRETS
 
 BOOT = """\
 import importlib, importlib.util, sys
@@ -34,7 +35,10 @@ importlib.import_module(spec.name + "." + module).main(rest)
 """
 
 # What the deployer itself logs in with is none of the loaded code's business.
-_OWN_CREDENTIALS = ("FLYTE_API_KEY", "FLYTE_ADMIN_CLIENTSECRET", "FLYTE_CREDENTIALS_CLIENT_SECRET")
+_OWN_CREDENTIALS = (
+    *("FLYTE_API_KEY", "FLYTE_ADMIN_CLIENTSECRET", "FLYTE_CREDENTIALS_CLIENT_SECRET"),
+    *("ACTIONS_ID_TOKEN_REQUEST_TOKEN", "ACTIONS_ID_TOKEN_REQUEST_URL"),
+)
 
 INSIDE = Path(__file__).with_name("inside")
 """What runs in the project's interpreter."""
@@ -247,7 +251,7 @@ def environment_of_collector(
     kept = {
         name: value
         for name, value in (environ if confinement is None else confinement.environment).items()
-        if not name.startswith("FLYTE_DEPLOY_") and name not in _OWN_CREDENTIALS
+        if not name.startswith("FLYTE_DEPLOY_") and name not in _OWN_CREDENTIALS and not SECRETS.is_own(value)
     }
     return {
         **kept,

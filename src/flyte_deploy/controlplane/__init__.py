@@ -1,6 +1,6 @@
 """Flyte's API, as a client: what is registered, and registering."""
 
-from flyte_deploy.controlplane.channel import Endpoint, open_channel
+from flyte_deploy.controlplane.channel import Endpoint
 from flyte_deploy.controlplane.client import ControlPlane
 from flyte_deploy.controlplane.inputs import offload_trigger_inputs
 from flyte_deploy.controlplane.registration import Interrupted, Outcome, Registration, register, verify
@@ -18,7 +18,6 @@ __all__ = [
     "Retry",
     "Uploads",
     "offload_trigger_inputs",
-    "open_channel",
     "register",
     "verify",
 ]

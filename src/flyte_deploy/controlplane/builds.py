@@ -43,8 +43,10 @@ from flyteidl2.workflow.run_service_pb2 import (
 )
 
 from flyte_deploy.controlplane.client import ControlPlane
+from flyte_deploy.controlplane.line import code_of
 from flyte_deploy.controlplane.listing import one_of, project_id
-from flyte_deploy.controlplane.unary import Call, Refused, Server, Work, run_all
+from flyte_deploy.controlplane.server import Server
+from flyte_deploy.controlplane.unary import Call, Refused, Work, run_all
 from flyte_deploy.controlplane.uploads import select_cluster
 from flyte_deploy.errors import DeployError
 from flyte_deploy.model import BuildRun, Target
@@ -199,7 +201,7 @@ class BuildRuns:
                 return
             except grpc.RpcError as error:
                 # A help only: what came of the run is asked for by itself.
-                if isinstance(error, grpc.Call) and error.code() not in _BROKEN:
+                if code_of(error) not in _BROKEN:
                     return
             except (DeployError, Stopped):
                 return
@@ -343,8 +345,7 @@ class BuildRuns:
                         came = True
                         yield _state(response.details)
             except grpc.RpcError as error:
-                code = error.code() if isinstance(error, grpc.Call) else grpc.StatusCode.UNKNOWN
-                if code is grpc.StatusCode.NOT_FOUND:
+                if code_of(error) is grpc.StatusCode.NOT_FOUND:
                     raise _vanished(run, server) from None
             if self._stopped.wait(0 if came else _POLL):
                 raise Stopped

@@ -1,19 +1,16 @@
-"""Where a control plane is, the channel to it, and why it cannot be reached."""
+"""Where a control plane is, and the channel of gRPC to it."""
 
 from __future__ import annotations
 
 import ipaddress
-import os
 import re
-import socket
-import ssl
 from dataclasses import dataclass
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import grpc
 
 from flyte_deploy.errors import DeployError
+from flyte_deploy.tls import Network, roots
 
 _OPTIONS = (
     # A connection that died without a word is noticed while a call waits, not at the call's deadline.
@@ -102,32 +99,38 @@ class Endpoint:
         return cls(f"{host.lower()}:{port or (80 if insecure else 443)}", insecure)
 
 
-def open_channel(endpoint: Endpoint) -> grpc.Channel:
-    """A channel to a control plane. It connects when the first call is made.
+def open_channel(endpoint: Endpoint, network: Network) -> grpc.Channel:
+    """A channel of gRPC to a control plane. It connects when the first call is made.
 
-    Credentials of calls, and what else is to be known about a connection, are added here.
+    Raises:
+        DeployError: where the authorities to trust cannot be read.
     """
     options = list(_OPTIONS)
-    if _is_loopback(endpoint.host):
-        options.append(("grpc.enable_http_proxy", 0))
+    proxy = proxy_to(endpoint, network)
+    # Which proxy, if any, is decided by the same rules as for everything else, not by the library's.
+    options.append(("grpc.http_proxy", proxy) if proxy else ("grpc.enable_http_proxy", 0))  # type: ignore[arg-type]
     if endpoint.insecure:
         return grpc.insecure_channel(endpoint.address, options=options)
-    credentials = grpc.ssl_channel_credentials(_system_roots())
+    credentials = grpc.ssl_channel_credentials(roots(network.ca_cert))
     return grpc.secure_channel(endpoint.address, credentials, options=options)
 
 
-def _system_roots() -> bytes | None:
-    """The certificates that this system trusts; None for those that grpc brings along."""
-    paths = ssl.get_default_verify_paths()
-    candidates = (
-        os.environ.get("GRPC_DEFAULT_SSL_ROOTS_FILE_PATH"),
-        paths.cafile,
-        paths.capath and f"{paths.capath}/ca-certificates.crt",
-    )
-    for candidate in candidates:
-        if candidate and Path(candidate).is_file():
-            return Path(candidate).read_bytes()
-    return None
+def proxy_to(endpoint: Endpoint, network: Network) -> str:
+    """The address of the proxy to a control plane, empty for none. One on loopback needs none."""
+    from flyte_deploy.http import proxy_of
+
+    if _is_loopback(endpoint.host) and not network.proxy:
+        return ""
+    return proxy_of(str(endpoint), network.proxy)
+
+
+def speaks_grpc(endpoint: Endpoint, network: Network) -> bool:
+    """Whether gRPC can go this way: not through a proxy with TLS of its own, nor in plaintext through any,
+    and only with certificates that are looked at."""
+    proxy = proxy_to(endpoint, network)
+    if not endpoint.insecure and not network.verify:
+        return False
+    return not proxy or (proxy.startswith("http://") and not endpoint.insecure)
 
 
 def _is_loopback(host: str) -> bool:
@@ -141,78 +144,3 @@ def _bad(text: str, why: str) -> DeployError:
     return DeployError(
         f"the endpoint '{text}' cannot be understood: {why}", where="--endpoint", mend=_FORMS, usage=True
     )
-
-
-def diagnose(endpoint: Endpoint, seconds: float = 3.0) -> DeployError | None:
-    """Why a control plane that nobody could reach cannot be reached, if waiting would not help.
-
-    It knows a host that does not exist, plaintext where TLS was expected and the reverse, and a certificate
-    that is not trusted. It connects on its own, at most three times, and waits up to `seconds` each time.
-    """
-    host = endpoint.host
-    try:
-        socket.getaddrinfo(host, endpoint.port, type=socket.SOCK_STREAM)
-    except socket.gaierror as error:
-        if error.errno != socket.EAI_NONAME:
-            return None
-        return DeployError(
-            f"the control plane cannot be reached: no host is called '{host}'",
-            where=str(endpoint),
-            mend="Check the endpoint, and whether this network knows its name.",
-        )
-    if endpoint.insecure:
-        if _tls_failure(endpoint, seconds, verify=False) == "":
-            return DeployError(
-                "the control plane cannot be reached: the server speaks TLS, and was spoken to in plaintext",
-                where=str(endpoint),
-                mend="Leave out --insecure, or say https:// in the endpoint.",
-            )
-        return None
-    if _speaks_plaintext(endpoint, seconds):
-        return DeployError(
-            "the control plane cannot be reached: the server speaks plaintext, and TLS was expected",
-            where=str(endpoint),
-            mend="Add --insecure, if this is meant.",
-        )
-    failure = _tls_failure(endpoint, seconds, verify=True)
-    if not failure:
-        return None
-    return DeployError(
-        f"the control plane cannot be reached: its certificate is not trusted: {failure}",
-        where=str(endpoint),
-        mend="Add the certificate of its authority to this system, or name a file with it in SSL_CERT_FILE.",
-    )
-
-
-def _tls_failure(endpoint: Endpoint, seconds: float, *, verify: bool) -> str | None:
-    """Empty where TLS works, why the certificate is not trusted, None where there is no TLS."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    roots = _system_roots() if verify else None
-    if roots is not None:
-        context.load_verify_locations(cadata=roots.decode("ascii", "ignore"))
-    else:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    context.set_alpn_protocols(["h2"])
-    try:
-        with (
-            socket.create_connection((endpoint.host, endpoint.port), timeout=seconds) as plain,
-            context.wrap_socket(plain, server_hostname=endpoint.host),
-        ):
-            return ""
-    except ssl.SSLCertVerificationError as error:
-        return error.verify_message
-    except OSError:
-        return None
-
-
-def _speaks_plaintext(endpoint: Endpoint, seconds: float) -> bool:
-    """Whether the server answers a plaintext HTTP/2 greeting as HTTP/2 has it: with its settings."""
-    settings = b"\0\0\0\4\0\0\0\0\0"
-    try:
-        with socket.create_connection((endpoint.host, endpoint.port), timeout=seconds) as connection:
-            connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + settings)
-            answer = connection.recv(9)
-    except OSError:
-        return False
-    return len(answer) == 9 and answer[3] == 4

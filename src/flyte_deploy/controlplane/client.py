@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from types import TracebackType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import grpc
+from flyteidl2.auth.auth_service_pb2 import GetOAuth2MetadataRequest, GetPublicClientConfigRequest
 from flyteidl2.common.list_pb2 import Filter
 from flyteidl2.project.project_service_pb2 import (
     PROJECT_STATE_ARCHIVED,
@@ -16,13 +17,20 @@ from flyteidl2.project.project_service_pb2 import (
 )
 from flyteidl2.task.task_definition_pb2 import TaskIdentifier, TaskSpec
 from flyteidl2.task.task_service_pb2 import GetTaskDetailsRequest, ListTasksRequest
+from google.protobuf.message import Message
 
-from flyte_deploy.controlplane.channel import Endpoint, open_channel
+from flyte_deploy.controlplane.bearer import Bearer
+from flyte_deploy.controlplane.channel import Endpoint
+from flyte_deploy.controlplane.line import Line
 from flyte_deploy.controlplane.listing import PAGE, chunks, one_of, page, project_id
+from flyte_deploy.controlplane.oauth import Provider
+from flyte_deploy.controlplane.server import Server
 from flyte_deploy.controlplane.triggers import LiveTrigger, delete_triggers, list_triggers, read_trigger
-from flyte_deploy.controlplane.unary import Call, Refused, Retry, Server, Work, run_all
+from flyte_deploy.controlplane.unary import Call, Refused, Retry, Work, run_all
 from flyte_deploy.errors import DeployError
+from flyte_deploy.login import Login
 from flyte_deploy.model import RegisteredTask, Target
+from flyte_deploy.tls import Network
 
 _ENVIRONMENTS = 20
 """Environments asked for in one listing: a few pages, and listings go side by side."""
@@ -40,7 +48,8 @@ class ControlPlane:
         endpoint: where it is.
         concurrency: how many reads are in flight at a time.
         retry: what is tried again.
-        open_channel: opens a channel, to it or to a cluster that it names.
+        network: whom to trust, and which way to go.
+        login: how to log in; None where nobody does. It counts for clusters that the control plane names too.
     """
 
     def __init__(
@@ -49,13 +58,16 @@ class ControlPlane:
         *,
         concurrency: int = 32,
         retry: Retry | None = None,
-        open_channel: Callable[[Endpoint], grpc.Channel] = open_channel,
+        network: Network | None = None,
+        login: Login | None = None,
     ) -> None:
         self.endpoint = endpoint
         self.concurrency = concurrency
         self.retry = retry or Retry()
-        self._open_channel = open_channel
-        self.server = Server(endpoint, open_channel(endpoint))
+        self._network = network or Network()
+        self._bearer = None if login is None else Bearer(login, endpoint.host, self._network, self._provider)
+        self._lines: list[Line] = []
+        self.server = self._server(endpoint)
         self._others: dict[str, Server] = {}
 
     def __enter__(self) -> ControlPlane:
@@ -68,8 +80,8 @@ class ControlPlane:
 
     def close(self) -> None:
         """Close all channels; calls in flight are cancelled."""
-        for server in (self.server, *self._others.values()):
-            server.channel.close()
+        for line in self._lines:
+            line.close()
 
     def check_target(self, target: Target) -> None:
         """Check that project and domain exist.
@@ -144,8 +156,30 @@ class ControlPlane:
         if endpoint.address == self.endpoint.address:
             return self.server
         if endpoint.address not in self._others:
-            self._others[endpoint.address] = Server(endpoint, self._open_channel(endpoint))
+            self._others[endpoint.address] = self._server(endpoint)
         return self._others[endpoint.address]
+
+    def _server(self, endpoint: Endpoint) -> Server:
+        line = Line(endpoint, self._network)
+        self._lines.append(line)
+        return Server(line, self._bearer.show if self._bearer else None, self._bearer)
+
+    def _provider(self, bearer: Bearer) -> Provider | None:
+        """The identity provider that the control plane names; nobody logs in to ask that."""
+        asking = Server(self._lines[0], bearer.show_proxy)
+        works = (
+            _metadata(asking, asking.auth.GetOAuth2Metadata, GetOAuth2MetadataRequest()),
+            _metadata(asking, asking.auth.GetPublicClientConfig, GetPublicClientConfigRequest()),
+        )
+        metadata, config = run_all(works, concurrency=2, retry=self.retry)
+        if metadata is None or not metadata.token_endpoint:
+            return None
+        return Provider(
+            metadata.token_endpoint,
+            config.audience if config else "",
+            tuple(config.scopes) if config else (),
+            (config.authorization_metadata_key.lower() if config else "") or "authorization",
+        )
 
     def task_spec(
         self, target: Target, name: str, version: str, *, once: bool = False
@@ -237,3 +271,13 @@ class ControlPlane:
             mend=f"The projects are {', '.join(there)}." if there else "Create it, or name another one.",
             usage=True,
         )
+
+
+def _metadata(server: Server, method: Any, request: Message) -> Work[Any]:
+    """The work of one question of how to log in; None where it is not known there."""
+    try:
+        return (yield Call(server, method, request, "asking how to log in"))
+    except Refused as refused:
+        if refused.code in (grpc.StatusCode.UNIMPLEMENTED, grpc.StatusCode.NOT_FOUND):
+            return None
+        raise

@@ -12,7 +12,8 @@ from flyteidl2.task.task_service_pb2 import DeployTaskRequest
 
 from flyte_deploy.controlplane.client import ControlPlane
 from flyte_deploy.controlplane.listing import project_id
-from flyte_deploy.controlplane.unary import Call, Refused, Server, Work, run_all
+from flyte_deploy.controlplane.server import Server
+from flyte_deploy.controlplane.unary import Call, Refused, Work, run_all
 from flyte_deploy.controlplane.uploads import select_cluster
 from flyte_deploy.model import Target
 

@@ -16,7 +16,8 @@ from flyteidl2.trigger.trigger_service_pb2 import (
 )
 
 from flyte_deploy.controlplane.listing import one_of, page, project_id
-from flyte_deploy.controlplane.unary import Call, Refused, Server, Work
+from flyte_deploy.controlplane.server import Server
+from flyte_deploy.controlplane.unary import Call, Refused, Work
 from flyte_deploy.model import Target
 
 Code = grpc.StatusCode

@@ -19,16 +19,10 @@ from queue import Empty, SimpleQueue
 from typing import Any, Generic, TypeVar
 
 import grpc
-from flyteidl2.cluster.service_pb2_grpc import ClusterServiceStub
-from flyteidl2.dataproxy.dataproxy_service_pb2_grpc import DataProxyServiceStub
-from flyteidl2.imagebuilder.service_pb2_grpc import ImageServiceStub
-from flyteidl2.project.project_service_pb2_grpc import ProjectServiceStub
-from flyteidl2.task.task_service_pb2_grpc import TaskServiceStub
-from flyteidl2.trigger.trigger_service_pb2_grpc import TriggerServiceStub
-from flyteidl2.workflow.run_service_pb2_grpc import RunServiceStub
 from google.protobuf.message import Message
 
-from flyte_deploy.controlplane.channel import Endpoint, diagnose
+from flyte_deploy.controlplane.bearer import Bearer, Shown
+from flyte_deploy.controlplane.server import STRANGE, Server
 from flyte_deploy.errors import DeployError
 
 K = TypeVar("K")
@@ -41,12 +35,17 @@ _PATIENT = frozenset(
 )
 # One call in thousands ends so although it was carried out; a server that always does is broken.
 _IMPATIENT = frozenset({Code.INTERNAL, Code.UNKNOWN})
+_LET_IN = frozenset({Code.NOT_FOUND, Code.ALREADY_EXISTS, Code.INVALID_ARGUMENT, Code.FAILED_PRECONDITION})
 _NO_CONTACT = frozenset({Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED})
 _LONGEST_SAID = 2000
+_TRIES_TO_LOG_IN = 3
+
+
 _UNREACHABLE = (
     "Check the endpoint's host and port, whether it is reachable from here, and whether it speaks TLS (if"
     " not, add --insecure)."
 )
+_NO_LOGIN = "Over plaintext nobody logs in: leave out --insecure, and give the endpoint of its TLS."
 
 
 @dataclass(frozen=True)
@@ -77,30 +76,6 @@ class Retry:
         wait = random.uniform(0.5, 1.0) * longest  # noqa: S311
         budget = self.budget if answered or code not in _NO_CONTACT else self.first_contact
         return wait if elapsed + wait < budget else None
-
-
-class Server:
-    """A channel, the services behind it, and whether it ever answered."""
-
-    def __init__(self, endpoint: Endpoint, channel: grpc.Channel) -> None:
-        self.endpoint = endpoint
-        self.channel = channel
-        self.answered = False
-        self._diagnosed = False
-        self.tasks = TaskServiceStub(channel)  # type: ignore[no-untyped-call]
-        self.triggers = TriggerServiceStub(channel)  # type: ignore[no-untyped-call]
-        self.projects = ProjectServiceStub(channel)  # type: ignore[no-untyped-call]
-        self.clusters = ClusterServiceStub(channel)  # type: ignore[no-untyped-call]
-        self.data_proxy = DataProxyServiceStub(channel)  # type: ignore[no-untyped-call]
-        self.images = ImageServiceStub(channel)  # type: ignore[no-untyped-call]
-        self.runs = RunServiceStub(channel)  # type: ignore[no-untyped-call]
-
-    def diagnose(self, seconds: float) -> DeployError | None:
-        """Why it cannot be reached, where waiting would not help; looked into once, for some seconds."""
-        if self._diagnosed:
-            return None
-        self._diagnosed = True
-        return diagnose(self.endpoint, seconds)
 
 
 @dataclass(frozen=True)
@@ -152,6 +127,11 @@ Work = Generator[Call, Any, T]
 
 
 def _words(code: Code, said: str, call: Call) -> tuple[str, str | None]:
+    if STRANGE.search(said) or "<html" in said.lower():
+        return (
+            f"what answers is no control plane, but a web server, a proxy or a login page: {said}",
+            "Check the endpoint, and HTTPS_PROXY and NO_PROXY.",
+        )
     if code in _NO_CONTACT and not call.server.answered:
         return f"the control plane cannot be reached: {said}", _UNREACHABLE
     if code is Code.UNAVAILABLE:
@@ -163,7 +143,7 @@ def _words(code: Code, said: str, call: Call) -> tuple[str, str | None]:
             return f"the message is too large for the control plane: {said}", None
         return f"the control plane is overloaded: {said}", "Try again with a lower --concurrency."
     if code is Code.UNAUTHENTICATED:
-        return f"the control plane wants a login: {said}", "Give this deploy credentials that are valid."
+        return f"the control plane wants a login: {said}", _NO_LOGIN
     if code is Code.PERMISSION_DENIED:
         return f"it is not allowed: {said}", "Ask for the right to do this in this project and domain."
     if code is Code.UNIMPLEMENTED:
@@ -188,13 +168,22 @@ class _Flight(Generic[K]):
     future: Any = None
     attempts: int = 0
     started: float = 0.0
+    shown: Shown = field(default_factory=Shown)
+    turned_away: int = 0
+    error: DeployError | None = None
 
     def send(self, done: SimpleQueue[_Flight[K]], retry: Retry) -> None:
         call = self.call
         assert call is not None
+        try:
+            self.shown = call.server.show()
+        except DeployError as error:
+            self.error = error
+            done.put(self)
+            return
         timeout = call.timeout if call.server.answered else min(call.timeout, 2 * retry.first_contact)
         self.attempts += 1
-        self.future = call.method.future(call.request, timeout=timeout)
+        self.future = call.method.future(call.request, timeout=timeout, metadata=self.shown.headers)
         self.future.add_done_callback(lambda _: done.put(self))
 
 
@@ -226,6 +215,7 @@ class _Run(Generic[K]):
             self.flying.discard(flight)
             return _Finished(error)
         flight.call, flight.attempts, flight.started = call, 0, time.monotonic()
+        flight.turned_away = 0
         self.flying.add(flight)
         flight.send(self.done, self.retry)
         return None
@@ -245,17 +235,33 @@ class _Run(Generic[K]):
     def landed(self, flight: _Flight[K]) -> _Finished[Any] | None:
         call = flight.call
         assert call is not None
+        server = call.server
+        if flight.error is not None:
+            return self.go_on(flight, flight.error)
         code: Code = flight.future.code()
         if code is Code.OK:
-            call.server.answered = True
+            server.answered = True
+            flight.shown.accepted()
             return self.go_on(flight, flight.future.result())
         details = flight.future.details() or ""
+        looking = min(3.0, self.retry.first_contact)
+        if not server.answered and server.answers_strangely(details):
+            flight.send(self.done, self.retry)
+            return None
+        if code is Code.UNAUTHENTICATED and server.bearer is not None:
+            server.answered = True
+            return self.turned_away(flight, server.bearer, details)
         if code not in _NO_CONTACT:
-            call.server.answered = True
-        elif not call.server.answered:
-            error = call.server.diagnose(min(3.0, self.retry.first_contact))
-            if error is not None:
-                return self.go_on(flight, error)
+            server.answered = True
+            if code in _LET_IN:
+                flight.shown.accepted()
+        elif not server.answered:
+            found = server.diagnose(looking)
+            if found is True:
+                flight.send(self.done, self.retry)
+                return None
+            if isinstance(found, DeployError):
+                return self.go_on(flight, found)
         elapsed = time.monotonic() - flight.started
         delay = None
         if not call.once:
@@ -264,6 +270,21 @@ class _Run(Generic[K]):
             return self.go_on(flight, Refused(call, code, details))
         heapq.heappush(self.waiting, (time.monotonic() + delay, next(self.numbers), flight))
         return None
+
+    def turned_away(self, flight: _Flight[K], bearer: Bearer, details: str) -> _Finished[Any] | None:
+        """A call that was not let in: sent once more where there is another token."""
+        assert flight.call is not None
+        flight.turned_away += 1
+        try:
+            again = flight.turned_away < _TRIES_TO_LOG_IN and bearer.refused(flight.shown)
+        except DeployError as error:
+            return self.go_on(flight, error)
+        if again:
+            flight.send(self.done, self.retry)
+            return None
+        said = " ".join(details.split())[:_LONGEST_SAID] or "UNAUTHENTICATED"
+        where = str(flight.call.server.endpoint)
+        return self.go_on(flight, bearer.error(flight.call.doing, where, said))
 
     def cancel(self) -> None:
         flying, self.flying, self.waiting = self.flying, set(), []

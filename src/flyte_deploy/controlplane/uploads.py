@@ -9,7 +9,8 @@ from flyteidl2.dataproxy.dataproxy_service_pb2 import CreateUploadLocationReques
 from flyte_deploy.controlplane.channel import Endpoint
 from flyte_deploy.controlplane.client import ControlPlane
 from flyte_deploy.controlplane.listing import project_id
-from flyte_deploy.controlplane.unary import Call, Refused, Server, Work
+from flyte_deploy.controlplane.server import Server
+from flyte_deploy.controlplane.unary import Call, Refused, Work
 from flyte_deploy.errors import DeployError
 from flyte_deploy.model import Target
 from flyte_deploy.stores import AlreadyExists, UploadLocation

@@ -6,6 +6,7 @@ package loads the server: do it where it is used.
 """
 
 from flyte_deploy.embedded.database import Call, read_calls, read_deploy_requests, read_tasks
+from flyte_deploy.embedded.doors import LoginSide, Tls
 from flyte_deploy.embedded.server import PROJECTS, Embedded, running, serve
 from flyte_deploy.embedded.watch import READS, Fault
 
@@ -15,6 +16,8 @@ __all__ = [
     "Call",
     "Embedded",
     "Fault",
+    "LoginSide",
+    "Tls",
     "read_calls",
     "read_deploy_requests",
     "read_tasks",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import gc
+import json
 import logging
 import os
 import signal
@@ -42,6 +43,7 @@ from flyte_deploy.embedded.database import (
     read_deploy_requests,
     read_tasks,
 )
+from flyte_deploy.embedded.doors import LoginSide, Tls
 from flyte_deploy.embedded.identity import AuthMetadataService, IdentityService
 from flyte_deploy.embedded.projects import ProjectService, create_missing
 from flyte_deploy.embedded.rules import Rules
@@ -140,6 +142,8 @@ def running(
     projects: Sequence[str] = PROJECTS,
     faults: Sequence[Fault] | None = None,
     worker: Worker | None = None,
+    login: LoginSide | None = None,
+    tls: Tls | None = None,
 ) -> Iterator[Embedded]:
     """A control plane in a background thread, on a free port of 127.0.0.1, for as long as the context lasts.
 
@@ -149,11 +153,13 @@ def running(
         projects: projects that are to be there.
         faults: what is to go wrong.
         worker: builds images; None where none are built.
+        login: whom to let in; None for everybody.
+        tls: what to speak TLS with; None for plaintext.
 
     Raises:
         DeployError: the folder cannot be used or is another server's.
     """
-    with _opened("127.0.0.1", 0, data, projects, faults or (), worker) as server:
+    with _opened("127.0.0.1", 0, data, projects, faults or (), worker, login, tls) as server:
         ready = threading.Event()
         failures: list[BaseException] = []
         handle: list[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = []
@@ -207,6 +213,8 @@ def _opened(
     projects: Sequence[str],
     faults: Sequence[Fault],
     worker: Worker | None,
+    login: LoginSide | None = None,
+    tls: Tls | None = None,
 ) -> Iterator[_Server]:
     with ExitStack() as resources:
         if data is None:
@@ -214,7 +222,7 @@ def _opened(
         data = Path(os.path.realpath(data))
         lock = resources.enter_context(_locked(data))
         listener = resources.enter_context(_listening(host, port))
-        server = _Server(listener, data, projects, faults, worker)
+        server = _Server(listener, data, projects, faults, worker, login, tls)
         # For whoever finds the folder locked.
         lock.truncate(0)
         lock.write(f"{server.endpoint} {os.getpid()}")
@@ -272,6 +280,8 @@ class _Server:
         projects: Sequence[str],
         faults: Sequence[Fault],
         worker: Worker | None,
+        login: LoginSide | None,
+        tls: Tls | None,
     ) -> None:
         host, port = listener.getsockname()[:2]
         self.endpoint = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
@@ -281,6 +291,8 @@ class _Server:
         self._projects = projects
         self._faults = faults
         self._worker = worker
+        self._login = login
+        self._tls = tls
 
     async def run(self, stop: asyncio.Event, ready: Callable[[], None]) -> None:
         """Serve until told to stop."""
@@ -297,7 +309,7 @@ class _Server:
                 runs = Runs(building, self._worker)
                 if self._worker is not None:
                     await offer_builder(database)
-                application = _router(database, watch, store, runs)
+                application = _router(database, watch, store, runs, self._login)
                 database.commit()
                 ready()
                 await self._serve(application, store, runs, stop)
@@ -306,9 +318,7 @@ class _Server:
                 self.database = None
                 database.close()
 
-    async def _serve(
-        self, application: _Application, store: Store, runs: Runs, stop: asyncio.Event
-    ) -> None:
+    async def _serve(self, application: _Application, store: Store, runs: Runs, stop: asyncio.Event) -> None:
         config, loop = Config(), asyncio.get_running_loop()
         # One of this server alone, to be silenced with it.
         log = logging.Logger(f"{__name__}.http")  # noqa: LOG001
@@ -318,6 +328,8 @@ class _Server:
         config.errorlog = log
         config.loglevel = "WARNING"
         config.backlog = 1024
+        if self._tls is not None:
+            config.certfile, config.keyfile = str(self._tls.certificate), str(self._tls.key)
         config.include_date_header = False
         config.include_server_header = False
         # Closing a connection under a client of gRPC is seen there as UNAVAILABLE.
@@ -342,11 +354,20 @@ class _Server:
         await asyncio.wait((serving,), timeout=_GRACE)
         if not serving.done():
             serving.cancel()
-        with suppress(asyncio.CancelledError):
+            await asyncio.wait((serving,), timeout=_GRACE)
+        while not serving.done():
+            # A call whose client has gone waits, after it was cancelled, for that client to read its end.
+            for task in asyncio.all_tasks() - {asyncio.current_task(), serving}:
+                task.cancel()
+            await asyncio.wait((serving,), timeout=0.1)
+            serving.cancel()
+        with suppress(asyncio.CancelledError, asyncio.InvalidStateError):
             await serving
 
 
-def _router(database: Database, watch: Watch, store: Store, runs: Runs) -> _Application:
+def _router(
+    database: Database, watch: Watch, store: Store, runs: Runs, login: LoginSide | None
+) -> _Application:
     """The one application: the generated ones by service, and the store."""
     around = (watch,)
     applications: list[tuple[FileDescriptor, ConnectASGIApplication[Any]]] = [
@@ -389,7 +410,7 @@ def _router(database: Database, watch: Watch, store: Store, runs: Runs) -> _Appl
         (
             auth_service_pb2.DESCRIPTOR,
             auth_service_connect.AuthMetadataServiceASGIApplication(
-                AuthMetadataService(), interceptors=around
+                AuthMetadataService(login), interceptors=around
             ),
         ),
         (
@@ -410,13 +431,20 @@ def _router(database: Database, watch: Watch, store: Store, runs: Runs) -> _Appl
             raise RuntimeError(f"no protocol of this server: {scope['type']}")
         path = scope["path"]
         application = methods.get(path)
-        if application is not None:
+        if login is not None and not path.startswith(PREFIX) and not login.admits(scope):
+            database.log(path.rpartition("/")[2], Code.UNAUTHENTICATED.value)
+            # What has come is taken: the server cannot do with data for a call that has ended.
+            while (message := await receive())["type"] == "http.request" and message["more_body"]:
+                pass
+            if message["type"] == "http.request":
+                await _refuse(scope, send, Code.UNAUTHENTICATED, 16, 401, "no valid token on the request")
+        elif application is not None:
             await application(_uncompressed(scope), receive, send)
         elif path.startswith(PREFIX):
             await store(scope, receive, send)
         else:
             database.log(path, Code.UNIMPLEMENTED.value)
-            await _unimplemented(scope, send)
+            await _refuse(scope, send, Code.UNIMPLEMENTED, 12, 404, "no such method")
 
     return route
 
@@ -428,6 +456,9 @@ def _uncompressed(scope: HTTPScope) -> HTTPScope:
         for name, value in scope["headers"]
         if name not in (b"grpc-accept-encoding", b"accept-encoding", b"connect-accept-encoding")
     ]
+    if scope["scheme"] == "https":
+        # What addresses that are handed out begin with.
+        scope["headers"] = [*scope["headers"], (b"x-forwarded-proto", b"https")]
     return scope
 
 
@@ -441,8 +472,10 @@ async def _lifespan(receive: ASGIReceiveCallable, send: ASGISendCallable) -> Non
             return
 
 
-async def _unimplemented(scope: HTTPScope, send: ASGISendCallable) -> None:
-    """Say that there is no such method: to gRPC by a trailer, to Connect by a status and JSON."""
+async def _refuse(
+    scope: HTTPScope, send: ASGISendCallable, code: Code, number: int, status: int, words: str
+) -> None:
+    """Refuse a call before it reaches its service: to gRPC by a trailer, to Connect by a status and JSON."""
     content_type = dict(scope["headers"]).get(b"content-type", b"")
     if content_type.startswith(b"application/grpc") and "http.response.trailers" in scope["extensions"]:
         await send(
@@ -457,16 +490,16 @@ async def _unimplemented(scope: HTTPScope, send: ASGISendCallable) -> None:
         await send(
             {
                 "type": "http.response.trailers",
-                "headers": [(b"grpc-status", b"12"), (b"grpc-message", b"no such method")],
+                "headers": [(b"grpc-status", b"%d" % number), (b"grpc-message", words.encode())],
                 "more_trailers": False,
             }
         )
         return
-    body = b'{"code":"unimplemented","message":"no such method"}'
+    body = json.dumps({"code": code.value, "message": words}).encode()
     await send(
         {
             "type": "http.response.start",
-            "status": 404,
+            "status": status,
             "headers": [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))],
             "trailers": False,
         }

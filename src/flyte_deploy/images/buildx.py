@@ -14,6 +14,7 @@ from flyte_deploy.images.pin import base_images, pinned_context
 from flyte_deploy.images.recipe import SecretMount, Wanted
 from flyte_deploy.images.reference import Reference
 from flyte_deploy.images.render import IMAGE_ARGUMENT
+from flyte_deploy.secrets import SECRETS
 
 
 @dataclass(frozen=True)
@@ -205,8 +206,11 @@ def secret_sources(
             file = Path(source).resolve()
             if checkout is not None:
                 stay_inside(source, checkout, "--build-secret")
+            # What a build prints is shown.
+            SECRETS.add(file.read_text(encoding="utf-8", errors="replace"))
             found[name] = f"src={file}"
         elif environ.get(source):
+            SECRETS.add(environ[source])
             found[name] = f"env={source}"
         else:
             raise DeployError(

@@ -20,7 +20,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from flyte_deploy.errors import DeployError
-from flyte_deploy.http import trusted_roots
 from flyte_deploy.images import buildx
 from flyte_deploy.images.docker_config import auth_variable
 from flyte_deploy.images.places import Asked, Place, Places, caches, is_lost, no_engine, spread
@@ -28,7 +27,7 @@ from flyte_deploy.images.recipe import Built, Finder, Found, Listen, Recipe, Reg
 from flyte_deploy.images.reference import Reference, is_loopback
 from flyte_deploy.model import Progress
 from flyte_deploy.settings import Settings
-from flyte_deploy.tls import trusting
+from flyte_deploy.tls import roots_file
 
 _GRACE = 5.0
 """Seconds that a build may take to end after it was told to."""
@@ -476,10 +475,8 @@ def _authorities(ca_cert: Path | None) -> str:
     """The machine's certificate authorities and those that were named beside them, for builds."""
     if ca_cert is None:
         return ""
-    trusting(ca_cert)
-    machine = trusted_roots(os.environ)
-    texts = [Path(file).read_text(encoding="utf-8", errors="replace") for file in (machine, ca_cert) if file]
-    return "\n".join(texts)
+    file = roots_file(ca_cert)
+    return Path(file).read_text(encoding="utf-8", errors="replace") if file else ""
 
 
 def _lay_out(recipe: Recipe, folder: Path, authorities: str) -> buildx.Where:

@@ -12,7 +12,9 @@ from flyte_deploy.controlplane.builds import BuildRuns
 from flyte_deploy.images.choose import no_registry
 from flyte_deploy.images.recipe import Builder, Finder, Found, Listen, Recipe, Registries, Wanted
 from flyte_deploy.model import PlannedImage, Progress, Target
+from flyte_deploy.secrets import SECRETS
 from flyte_deploy.settings import Settings
+from flyte_deploy.tls import Network
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,7 @@ def _remote(settings: Settings, runs: BuildRuns) -> Workers:
         return RemoteBuilder(
             runs,
             finder,
-            SignedUrlStore(Uploads(runs.plane, runs.target)),
+            SignedUrlStore(Uploads(runs.plane, runs.target), Network(settings.ca_cert)),
             runs.plane.endpoint,
             settings.image_concurrency,
             settings.image_timeout,
@@ -149,7 +151,7 @@ def open_registries(settings: Settings) -> Registries:
     """
     from flyte_deploy.images.logins import credentials_of, registries_of
 
-    return registries_of(settings, credentials_of(settings, os.environ))
+    return registries_of(settings, credentials_of(settings, os.environ, on_secret=SECRETS.add))
 
 
 def pinned(settings: Settings, recipes: Sequence[Recipe]) -> Sequence[Recipe]:

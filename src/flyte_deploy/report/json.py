@@ -16,6 +16,7 @@ from flyte_deploy.model import (
     PlannedImage,
     PlannedTask,
 )
+from flyte_deploy.secrets import SECRETS
 
 SCHEMA = "flyte-deploy/{}/1"
 
@@ -130,4 +131,4 @@ def _task(planned: PlannedTask) -> dict[str, Any]:
 
 
 def _encode(document: dict[str, Any]) -> bytes:
-    return msgspec.json.format(msgspec.json.encode(document), indent=2)
+    return msgspec.json.format(msgspec.json.encode(SECRETS.redacted(document)), indent=2)

@@ -7,17 +7,23 @@ knows, and the earlier source wins name by name.
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import re
+import shlex
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+from flyte_deploy.api_key import ApiKey
 from flyte_deploy.errors import DeployError
+from flyte_deploy.secrets import SECRETS
 from flyte_deploy.settings.check import check
+from flyte_deploy.settings.key import apply_key
 from flyte_deploy.settings.options import ACTION, BY_PARAMETER, Option, options_of
+from flyte_deploy.settings.trust import check_trust
 from flyte_deploy.settings.values import DEFAULT_IMAGE, EMBEDDED, ServeSettings, Settings, default_data
 
 if TYPE_CHECKING:
@@ -50,6 +56,7 @@ def resolve(
         DeployError: anything that can be seen to be wrong before any work; always with exit status 2.
     """
     settings = gather(flags, environ, cwd, command=command)
+    check_trust(settings, environ, cwd)
     check(settings, cwd, selects=selects)
     return settings
 
@@ -93,10 +100,12 @@ def gather(
     root = Path(os.path.realpath(written_root))
     values["root_dir"] = root
     values["paths"] = tuple(_below(root, written_root, path) for path in paths)
-    for name in ("ca_cert", "buildkit_tls", "cache_dir"):
+    for name in ("ca_cert", "buildkit_tls", "cache_dir", "client_secret_file"):
         values[name] = values[name] or None
     if not values["data"]:
         values["data"] = default_data(environ)
+    if values["api_key"]:
+        apply_key(ApiKey.decode(cast("str", values["api_key"]), origins["api_key"]), values, origins)
     if values["endpoint"] == EMBEDDED:
         for name, usual in (("project", "flytesnacks"), ("domain", "development")):
             if not values[name]:
@@ -169,7 +178,15 @@ class _Sources:
         for variable in (option.variable, *option.variables):
             if self.environ.get(variable):
                 return self.environ[variable], f"environment {variable}"
-        if self.config and option.config_key and (text := self.config.text(option.config_key)):
+        if not self.config or not option.config_key:
+            return None
+        if option.kind in {"words", "command"}:
+            # A list, or one text that is taken apart like a variable's.
+            items = self.config.items(option.config_key)
+            values = [item.value for item in items]
+            single = len(items) == 1 and not self.config.is_list(option.config_key)
+            return (values[0] if single else values, items[0].where) if items else None
+        if text := self.config.text(option.config_key):
             return text.value, text.where
         return None
 
@@ -179,6 +196,8 @@ class _Sources:
         if found is None:
             return option.default, "default"
         raw, origin = found
+        if option.secret:
+            SECRETS.add(str(raw), own=True)
         return _convert(option, raw, origin, self.cwd), origin
 
 
@@ -191,12 +210,18 @@ def _convert(option: Option, raw: object, origin: str, cwd: Path) -> object:
         parts = re.split(separator, raw) if isinstance(raw, str) else list(cast("Iterable[object]", raw))
         words = [part.strip() if isinstance(part, str) else str(part) for part in parts]
         return tuple(dict.fromkeys(word for word in words if word))
+    if option.kind in {"words", "command"}:
+        return _words(option, raw, origin)
     text = str(raw).strip()
     if option.kind == "path":
         return Path(os.path.abspath(cwd / text)) if text else ""  # noqa: PTH100 - links are kept
     if option.kind in {"whole number", "seconds"}:
         return _number(option, text, origin)
-    if option.choices and text not in option.choices:
+    if option.choices and text:
+        for choice in option.choices:
+            if choice.lower() == text.lower():
+                return choice
+    if option.choices and (text or option.default):
         raise DeployError(
             f"{option.flag} cannot be {text!r}",
             where=origin,
@@ -204,6 +229,29 @@ def _convert(option: Option, raw: object, origin: str, cwd: Path) -> object:
             usage=True,
         )
     return text
+
+
+def _words(option: Option, raw: object, origin: str) -> tuple[str, ...]:
+    """A list of texts: as such, as JSON, or apart at blanks, as a shell does it where it is a command."""
+    if not isinstance(raw, str):
+        return tuple(str(word) for word in cast("Iterable[object]", raw))
+    text = raw.strip()
+    try:
+        if text.startswith("["):
+            found = json.loads(text)
+            if all(isinstance(word, str) for word in found):
+                return tuple(found)
+            raise ValueError
+        return tuple(
+            shlex.split(text) if option.kind == "command" else re.split(r"[\s,]+", text) if text else ()
+        )
+    except ValueError:
+        raise DeployError(
+            f"{option.flag} cannot be understood",
+            where=origin,
+            mend='Write it as in a shell, with quotes that end, or as a JSON list: ["gcloud", "auth"].',
+            usage=True,
+        ) from None
 
 
 def _boolean(option: Option, text: str, origin: str) -> bool:

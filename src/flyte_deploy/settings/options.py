@@ -10,7 +10,9 @@ from typing import Literal
 
 _PREFIX = "FLYTE_DEPLOY_"
 
-Kind = Literal["text", "flag", "whole number", "seconds", "path", "paths", "names", "images"]
+Kind = Literal[
+    "text", "flag", "whole number", "seconds", "path", "paths", "names", "images", "words", "command"
+]
 
 ACTION = "action"
 """The command of the container action: its options are the action's inputs."""
@@ -29,7 +31,7 @@ class Option:
     those of Flyte's SDK. `default` is shown as `default_text` where it depends on the place. `argument`
     means that the command line takes it without a flag. `required` is for inputs of the action, where
     `action_default` is the default if it is another there, in words `action_default_text`. The value of one
-    that is `secret` is masked.
+    that is `secret` is hidden wherever it could be seen.
     """
 
     name: str
@@ -76,8 +78,20 @@ class Option:
 
 
 _WHAT, _CODE, _TARGET = "What to deploy", "Code and version", "Where to"
+_LOGIN = "Logging in"
 _CLOUDS, _IMAGES, _REGISTRATION = "Clouds", "Images", "Registration"
 LAST_SECTION = _RUN = "This run"
+
+AUTH_TYPES = (
+    "ClientSecret",
+    "ExternalCommand",
+    "GitHub",
+    "GitHubAssertion",
+    "Pkce",
+    "DeviceFlow",
+    "Passthrough",
+)
+"""Ways to log in. All but GitHub's are those of Flyte's SDK; the last three are known, and refused."""
 
 OPTIONS: tuple[Option, ...] = (
     Option(
@@ -304,11 +318,33 @@ OPTIONS: tuple[Option, ...] = (
         help="Connect without TLS, and so without logging in.",
     ),
     Option(
+        name="insecure-skip-verify",
+        kind="flag",
+        default=False,
+        variables=("FLYTE_ADMIN_INSECURESKIPVERIFY",),
+        config_key="admin.insecureSkipVerify",
+        section=_TARGET,
+        help="Take any certificate of the control plane and its token endpoint: whoever is on the way can "
+        "read and change everything, credentials too. Has no effect where --ca-cert names an authority.",
+    ),
+    Option(
         name="ca-cert",
         kind="path",
         metavar="FILE",
+        variables=("FLYTE_ADMIN_CACERTFILEPATH",),
+        config_key="admin.caCertFilePath",
         section=_TARGET,
-        help="PEM file of certificate authorities to trust beside the machine's own.",
+        help="PEM file of certificate authorities to trust beside the machine's own: for the control plane, "
+        "stores, token endpoints, registries and image builds.",
+    ),
+    Option(
+        name="http-proxy",
+        metavar="URL",
+        variables=("FLYTE_ADMIN_HTTPPROXYURL",),
+        config_key="admin.httpProxyURL",
+        default_text="what HTTPS_PROXY and NO_PROXY say",
+        section=_TARGET,
+        help="Proxy to reach the control plane and its token endpoint through, such as http://proxy:3128.",
     ),
     Option(
         name="org",
@@ -356,6 +392,91 @@ OPTIONS: tuple[Option, ...] = (
         commands=_ALL,
         section=_TARGET,
         help="Where the embedded control plane keeps its data.",
+    ),
+    Option(
+        name="api-key",
+        metavar="KEY",
+        variables=("FLYTE_API_KEY",),
+        secret=True,
+        section=_LOGIN,
+        help="API key of the control plane: endpoint, client, secret and organisation in one. Other "
+        "processes can read a command line: the environment is the better place.",
+    ),
+    Option(
+        name="auth-type",
+        choices=AUTH_TYPES,
+        variables=("FLYTE_AUTH_TYPE", "FLYTE_ADMIN_AUTHTYPE"),
+        config_key="admin.authType",
+        default_text="ClientSecret with an API key or a client secret, else none",
+        section=_LOGIN,
+        help="How to log in to the control plane. GitHub exchanges the job's identity token for one of the "
+        "identity provider (RFC 8693), GitHubAssertion shows it as the client's assertion (RFC 7523). Pkce "
+        "and DeviceFlow need a person, and are refused.",
+    ),
+    Option(
+        name="client-id",
+        metavar="ID",
+        variables=("FLYTE_ADMIN_CLIENTID",),
+        config_key="admin.clientId",
+        section=_LOGIN,
+        help="Client to log in as.",
+    ),
+    Option(
+        name="client-secret-env",
+        metavar="VARIABLE",
+        variables=("FLYTE_ADMIN_CLIENTSECRETENVVAR",),
+        config_key="admin.clientSecretEnvVar",
+        section=_LOGIN,
+        help="Environment variable that holds the client's secret. It comes before a file.",
+    ),
+    Option(
+        name="client-secret-file",
+        kind="path",
+        metavar="FILE",
+        variables=("FLYTE_ADMIN_CLIENTSECRETLOCATION",),
+        config_key="admin.clientSecretLocation",
+        section=_LOGIN,
+        help="File that holds the client's secret.",
+    ),
+    Option(
+        name="scopes",
+        kind="words",
+        metavar="SCOPE ...",
+        default=(),
+        variables=("FLYTE_ADMIN_SCOPES",),
+        config_key="admin.scopes",
+        default_text="those that the control plane names",
+        section=_LOGIN,
+        help="Scopes to ask for.",
+    ),
+    Option(
+        name="auth-command",
+        kind="command",
+        metavar="COMMAND",
+        default=(),
+        variables=("FLYTE_AUTH_COMMAND", "FLYTE_ADMIN_COMMAND"),
+        config_key="admin.command",
+        section=_LOGIN,
+        help="Command that prints a token, for the type ExternalCommand: as in a shell, or a JSON list.",
+    ),
+    Option(
+        name="proxy-command",
+        kind="command",
+        metavar="COMMAND",
+        default=(),
+        variables=("FLYTE_AUTH_PROXY_COMMAND", "FLYTE_ADMIN_PROXYCOMMAND"),
+        config_key="admin.proxyCommand",
+        section=_LOGIN,
+        help="Command that prints a token for a proxy in front of the control plane. It is sent besides, as "
+        "proxy-authorization.",
+    ),
+    Option(
+        name="github-audience",
+        metavar="AUDIENCE",
+        default_text="the control plane's audience, else the token endpoint's address",
+        section=_LOGIN,
+        help="Audience of the job's identity token for the types GitHub and GitHubAssertion. The job needs "
+        "id-token: write.",
     ),
     Option(
         name="image",

@@ -5,8 +5,11 @@ from __future__ import annotations
 import re
 from dataclasses import fields
 
+from flyte_deploy.secrets import HIDDEN
 from flyte_deploy.settings.options import OPTIONS
 from flyte_deploy.settings.values import Settings
+
+_SECRET = frozenset(option.field for option in OPTIONS if option.secret)
 
 
 def rows(settings: Settings) -> list[tuple[str, str, str]]:
@@ -24,7 +27,8 @@ def rows(settings: Settings) -> list[tuple[str, str, str]]:
             continue
         for key, value in values.items():
             origin = settings.origins.get(key, "default")
-            found.append((key, _shown(value) or usual.get(each.name, "-"), origin))
+            shown = HIDDEN if value and each.name in _SECRET else _shown(value)
+            found.append((key, shown or usual.get(each.name, "-"), origin))
     return found
 
 

@@ -70,14 +70,28 @@ class Settings:
     endpoint: str = ""
     """As written; empty for none, ``embedded`` for a control plane inside the command."""
     insecure: bool = False
+    insecure_skip_verify: bool = False
     ca_cert: Path | None = None
     """Certificate authorities to trust beside the machine's own."""
+    http_proxy: str = field(default="", repr=False)
+    """Of the control plane and its token endpoint; empty for what the environment says."""
     org: str = ""
     project: str = ""
     domain: str = ""
     config_path: Path | None = None
     data: Path = field(default_factory=lambda: default_data(os.environ))
     """Where an embedded control plane keeps its data."""
+    api_key: str = field(default="", repr=False)
+    auth_type: str = ""
+    """Empty where nothing is said."""
+    client_id: str = ""
+    client_secret_env: str = ""
+    client_secret_file: Path | None = None
+    scopes: tuple[str, ...] = ()
+    """Empty for those that the control plane names."""
+    auth_command: tuple[str, ...] = field(default=(), repr=False)
+    proxy_command: tuple[str, ...] = field(default=(), repr=False)
+    github_audience: str = ""
     images: dict[str, str] = field(default_factory=dict)
     """Name to address; the one without a name is called ``default``."""
     image_builder: str = "local"

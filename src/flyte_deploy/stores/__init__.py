@@ -118,8 +118,9 @@ def open_store(
                 usage=True,
             )
         from flyte_deploy.stores.signed_url import SignedUrlStore
+        from flyte_deploy.tls import Network
 
-        return SignedUrlStore(uploads)
+        return SignedUrlStore(uploads, Network(cloud.ca_cert if cloud else None))
     if separator and kind == "file":
         from flyte_deploy.stores.folder import open_folder
 

@@ -20,7 +20,9 @@ from flyte_deploy.bundle.archive import Archive, pack
 from flyte_deploy.errors import DeployError
 from flyte_deploy.http import backoff, connections, shown, without_query
 from flyte_deploy.model import Bundle
+from flyte_deploy.secrets import SECRETS
 from flyte_deploy.stores import AlreadyExists, Listen, UploadLocation, Uploads
+from flyte_deploy.tls import Network
 
 _ATTEMPTS = 6
 _TIMEOUT = urllib3.Timeout(connect=30, read=120)
@@ -40,6 +42,7 @@ class SignedUrlStore:
 
     Args:
         uploads: gives the signed addresses.
+        network: how the storage is reached.
         attempts: how often an upload is tried in all.
         pause: waits for some seconds.
     """
@@ -47,11 +50,13 @@ class SignedUrlStore:
     def __init__(
         self,
         uploads: Uploads,
+        network: Network | None = None,
         *,
         attempts: int = _ATTEMPTS,
         pause: Callable[[float], None] = time.sleep,
     ) -> None:
         self._uploads = uploads
+        self._network = network
         self._attempts = attempts
         self._pause = pause
 
@@ -100,7 +105,7 @@ class SignedUrlStore:
             except AlreadyExists:
                 # Another deployment of the same content was quicker.
                 return self._address(folder, name)
-            failure = _put(location, file, progress)
+            failure = _put(location, file, self._network, progress)
             if failure is None:
                 return location.native_url
             refusals += failure.refused
@@ -174,13 +179,17 @@ def _blocks(stream: BinaryIO, size: int, progress: Listen) -> Iterator[bytes]:
         progress(done, size)
 
 
-def _put(location: UploadLocation, archive: Archive, progress: Listen) -> _Failure | None:
+def _put(
+    location: UploadLocation, archive: Archive, network: Network | None, progress: Listen
+) -> _Failure | None:
     assert archive.path is not None
     parts = urlsplit(location.signed_url)
+    # A signature is a credential.
+    SECRETS.add(parts.query)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         return _Failure("no usable address was given", mend="The control plane's administrator can mend it.")
     try:
-        with archive.path.open("rb") as stream, connections(location.signed_url) as pool:
+        with archive.path.open("rb") as stream, connections(location.signed_url, network) as pool:
             response = pool.request(
                 "PUT",
                 location.signed_url,
@@ -198,7 +207,8 @@ def _put(location: UploadLocation, archive: Archive, progress: Listen) -> _Failu
             return _Failure(f"the connection failed: {_said(error)}", transient=True)
         return _Failure(
             f"no trusted connection: {_said(error)}",
-            mend="Where TLS goes through an authority of your own, name its certificates in SSL_CERT_FILE.",
+            mend="Where TLS goes through an authority of your own, name its certificates with --ca-cert or "
+            "in SSL_CERT_FILE.",
         )
     except (LocationValueError, ProxySchemeUnknown, URLSchemeUnknown) as error:
         return _Failure(
