@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import urllib.request
 from typing import Any
@@ -37,7 +38,8 @@ def connections(url: str, network: Network | None = None) -> urllib3.PoolManager
         DeployError: where the authorities to trust cannot be read.
     """
     trust: dict[str, Any] = {}
-    if network is not None and (network.ca_cert is not None or not network.verify):
+    # An authority of somebody's own: by --ca-cert, or as the machine's.
+    if network is not None and (network.ca_cert or not network.verify or os.environ.get("SSL_CERT_FILE")):
         trust["ssl_context"] = network.context()
         if not network.verify:
             # It has been said loudly already.

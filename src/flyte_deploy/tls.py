@@ -52,6 +52,9 @@ def trusting(ca_cert: Path | None) -> ssl.SSLContext:
         DeployError: for a file that cannot be read, or holds no certificate.
     """
     context = ssl.create_default_context()
+    # From Python 3.13 on certificates have to be as RFC 5280 wants them in every detail. Those of companies'
+    # own authorities often are not; neither gRPC nor older Pythons ask for it.
+    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
     if ca_cert is None:
         return context
     try:

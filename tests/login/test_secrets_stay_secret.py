@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import base64
 import json
-import os
-import subprocess
+import shutil
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote, quote_plus
 
 import pytest
 
+from tests.action.conftest import PYTHON
+from tests.action.conftest import project_image as project_image  # noqa: PLC0414 - a fixture
 from tests.cloud.identity import REQUEST_TOKEN, Identity
+from tests.engine import Engine
 from tests.harness.log import commands_of
-from tests.login.conftest import FLOW, FLYTE_DEPLOY, Company, Open, Result
+from tests.harness.runner import Runner
+from tests.login.conftest import FLOW, FLYTE_DEPLOY, Company, Open
 from tests.login.fronts import Proxy, proxying
 from tests.login.provider import CLIENT, SECRET, Provider
 
@@ -87,68 +92,59 @@ def company_files(company: Company, secrets: set[str]) -> None:
 
 
 @pytest.mark.parametrize("end", ["passes", "code fails", "login fails"])
-def test_the_action(open_company: Open, identity: Identity, end: str) -> None:
+def test_the_action(
+    open_company: Open, identity: Identity, engine: Engine, project_image: str, runner_folder: Path, end: str
+) -> None:
     company = open_company()
     (company.project / "flow.py").write_text(FAILING if end == "code fails" else CHATTY)
+    shutil.copy(company.authority.ca, company.project / "ca.pem")
     if end == "login fails":
         company.provider.clients = {}
-    done, left = action(company, identity, **{"INPUT_API-KEY": company.api_key})
-    assert (done.status == 0) is (end == "passes"), done.all
+    # A runner that shares its network with the step: that is where the servers of the test listen.
+    runner = Runner(
+        engine,
+        project_image,
+        runner_folder,
+        network="host",
+        environment={**identity.environ(), "BUILD_TOKEN": BUILD_TOKEN},
+    )
+    runner.check_out(company.project)
+    step = runner.run(
+        {
+            "path": "flow.py",
+            "env": "env",
+            "project": "flytesnacks",
+            "domain": "development",
+            "endpoint": company.endpoint,
+            "ca-cert": "ca.pem",
+            "api-key": company.api_key,
+            "python": PYTHON,
+            "pass-env": "BUILD_TOKEN",
+        }
+    )
+    assert (step.status == 0) is (end == "passes"), step.log
     secrets = planted(company, identity)
     masked: list[str] = []
-    for line in done.out.splitlines():
+    for line in step.log.splitlines():
         found = [command.message for command in commands_of(line) if command.name == "add-mask"]
         masked += found
         if not found:
             look(line, secrets)
-    look(done.err + left, secrets)
+    look("\n".join([step.summary, *step.outputs.values(), *step.environment.values()]), secrets)
+    files = (path for path in runner.paths["runner_temp"].rglob("*") if path.is_file())
+    look("\n".join(path.read_bytes().decode("latin-1") for path in files), secrets)
     # Before its first use: by then the code has not been loaded, nor anybody been asked.
-    first = done.out.index("::group::Loading the code")
+    first = step.log.index("::group::Loading the code")
     for secret in (BUILD_TOKEN, company.api_key, SECRET):
         assert secret in masked
-        assert done.out.index(f"::add-mask::{secret.replace('%', '%25')}") < first
+        assert step.log.index(f"::add-mask::{secret.replace('%', '%25')}") < first
     if end == "passes":
         assert set(company.provider.issued) <= set(masked)
+        assert company.registered() == ["tiny.double"]
 
 
-def action(company: Company, identity: Identity, **environ: str) -> tuple[Result, str]:
-    """Run the action as a process of this machine; its log, and all that it left for the runner."""
-    files = {name: company.folder / name for name in ("output", "summary", "temp")}
-    files["temp"].mkdir()
-    for name in ("output", "summary"):
-        files[name].touch()
-    event = company.folder / "event.json"
-    event.write_text('{"ref": "refs/heads/main"}')
-    given = {
-        **identity.environ(),
-        "BUILD_TOKEN": BUILD_TOKEN,
-        "GITHUB_WORKSPACE": str(company.project),
-        "GITHUB_EVENT_NAME": "push",
-        "GITHUB_EVENT_PATH": str(event),
-        "GITHUB_OUTPUT": str(files["output"]),
-        "GITHUB_STEP_SUMMARY": str(files["summary"]),
-        "RUNNER_TEMP": str(files["temp"]),
-        "INPUT_PATH": "flow.py",
-        "INPUT_ENV": "env",
-        "INPUT_PROJECT": "flytesnacks",
-        "INPUT_DOMAIN": "development",
-        "INPUT_ENDPOINT": company.endpoint,
-        "INPUT_CA-CERT": str(company.authority.ca),
-        **environ,
-    }
-    kept = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ}
-    done = subprocess.run(
-        [FLYTE_DEPLOY, "action"],
-        cwd=company.project,
-        env={**kept, **given, "HOME": str(company.folder / "home"), "DO_NOT_TRACK": "1"},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    left = [path.read_text() for path in _files(company.folder, files)]
-    return Result(done.returncode, done.stdout, done.stderr), "\n".join(left)
-
-
-def _files(folder: Path, files: dict[str, Path]) -> list[Path]:
-    return [files["output"], files["summary"], *(path for path in files["temp"].rglob("*") if path.is_file())]
+@pytest.fixture
+def runner_folder() -> Iterator[Path]:
+    folder = Path(tempfile.mkdtemp(prefix="flyte-deploy-runner-"))
+    yield folder
+    shutil.rmtree(folder)
