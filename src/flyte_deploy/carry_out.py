@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 
@@ -24,9 +25,10 @@ from flyte_deploy.controlplane import (
     verify,
 )
 from flyte_deploy.decision import active_triggers
-from flyte_deploy.errors import DeployError
+from flyte_deploy.errors import DeployError, NotWanted
 from flyte_deploy.images.workers import Build, prepare
 from flyte_deploy.model import Bundle, Deployment, PlannedImage, Progress, Task
+from flyte_deploy.records.record import Record, encode, keep, now, origin_of
 from flyte_deploy.settings import Settings
 from flyte_deploy.specs.same import same_content
 from flyte_deploy.stores import Store
@@ -40,7 +42,13 @@ _GRACE = 6.0
 """Seconds that an upload has to take back what it sent; GitHub gives a cancelled job ten."""
 
 
-def carry_out(settings: Settings, compared: Compared, plane: ControlPlane, clock: Clock) -> Deployment:
+def carry_out(
+    settings: Settings,
+    compared: Compared,
+    plane: ControlPlane,
+    clock: Clock,
+    gate: Callable[[], str] | None = None,
+) -> Deployment:
     """Do what a plan says.
 
     Raises:
@@ -54,13 +62,18 @@ def carry_out(settings: Settings, compared: Compared, plane: ControlPlane, clock
     if plan.to_build:
         assert compared.workers is not None
         build = prepare(compared.workers, wanted, plan.images)
-    if plan.to_register and settings.verify == "bundle":
+    if plan.to_register and settings.verify == "bundle" and not compared.reused:
         _verify(settings, compared, clock)
     published = Published(plan.bundle_address, {}, plan.images)
+    record, record_uri = b"", ""
     if plan.to_register:
         published = _publish(settings, compared, plane, build, clock)
+        why_not = gate() if gate is not None else ""
+        if why_not:
+            raise NotWanted(why_not)
         with clock.step("register", f"Registering {len(plan.to_register)} tasks"):
-            _register(settings, compared, published, plane, clock)
+            triggers = _register(settings, compared, published, plane, clock)
+        record, record_uri = _keep_record(settings, compared, published, triggers, clock)
     pruned: tuple[str, ...] = ()
     if plan.prune and plan.stale_triggers:
         assert plan.target is not None
@@ -74,7 +87,55 @@ def carry_out(settings: Settings, compared: Compared, plane: ControlPlane, clock
         images=published.images,
         registered=tuple(one.task.name for one in plan.to_register),
         pruned=pruned,
+        record=record,
+        record_uri=record_uri,
     )
+
+
+def _keep_record(
+    settings: Settings,
+    compared: Compared,
+    published: Published,
+    triggers: Mapping[str, tuple[str, ...]],
+    clock: Clock,
+) -> tuple[bytes, str]:
+    """Make the record of what was registered, and put it into its store: what fails there is a warning."""
+    plan, identified, newest = compared.plan, compared.identified, compared.decision.newest
+    assert plan.target is not None
+    built = {name: image.address for image in published.images for name in image.environments}
+    commit = identified.commit
+    record = Record(
+        version=plan.version,
+        content=plan.content,
+        org=plan.target.org,
+        project=plan.target.project,
+        domain=plan.target.domain,
+        created=now(),
+        root=identified.root.relative_to(commit.folder.resolve()).as_posix()
+        if commit is not None and identified.root.is_relative_to(commit.folder.resolve())
+        else "",
+        commit=commit.sha if commit else "",
+        branch=commit.branch if commit else "",
+        tag=commit.tag if commit else "",
+        bundle_uri=published.bundle,
+        bundle_digest=plan.bundle.digest if plan.bundle else "",
+        files={file.path: file.sha256 for file in plan.bundle.files} if plan.bundle else {},
+        images={**identified.images.addresses, **built},
+        tasks={task.name: task.environment for task in identified.tasks},
+        registered=tuple(one.task.name for one in plan.to_register),
+        replaced={
+            task.name: newest[task.name].version
+            for task in identified.tasks
+            if task.name in newest and newest[task.name].version != plan.version
+        },
+        triggers=dict(triggers),
+        **origin_of(),
+    )
+    try:
+        return encode(record), keep(settings, record)
+    except DeployError as error:
+        clock.listen(Progress("warning", f"{error.what} ({error.where})"))
+        return encode(record), ""
 
 
 @dataclass(frozen=True)
@@ -183,7 +244,8 @@ def _register(
     published: Published,
     plane: ControlPlane,
     clock: Clock,
-) -> None:
+) -> dict[str, tuple[str, ...]]:
+    """Register, and return the triggers that went along, by task."""
     plan = compared.plan
     assert plan.target is not None
     stamp = requests(
@@ -193,6 +255,7 @@ def _register(
         published.bundle,
         published.captured,
         published.images,
+        triggers=settings.triggers,
     )
     live = compared.decision.triggers
 
@@ -229,6 +292,18 @@ def _register(
             details=missing[:_NAMED],
             mend="Somebody else may be writing there: run the same command again.",
         )
+    made.update(
+        {
+            task.name: make(task)
+            for task in compared.identified.tasks
+            if task.triggers and task.name not in made
+        }
+    )
+    return {
+        name: tuple(base64.b64encode(one.SerializeToString()).decode() for one in request.triggers)
+        for name, request in made.items()
+        if request.triggers
+    }
 
 
 def _incomplete(outcome: Outcome) -> DeployError:

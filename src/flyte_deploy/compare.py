@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
 from flyteidl2.task.task_service_pb2 import DeployTaskRequest
+from msgspec import structs
 
 from flyte_deploy import version
 from flyte_deploy.clock import Clock
 from flyte_deploy.cloud import CloudSettings
 from flyte_deploy.controlplane import ControlPlane, Uploads
 from flyte_deploy.decision import Decision, decide
+from flyte_deploy.differences import find_difference
+from flyte_deploy.errors import DeployError
 from flyte_deploy.identify import Identified, selected_how
 from flyte_deploy.images.workers import Workers, workers
 from flyte_deploy.model import (
@@ -25,7 +30,11 @@ from flyte_deploy.model import (
     Target,
     Task,
 )
+from flyte_deploy.records.record import find
+from flyte_deploy.reuse import Reused, find_reusable, target_of
 from flyte_deploy.settings import Settings
+from flyte_deploy.specs.changes import Difference
+from flyte_deploy.specs.difference import file_changes
 from flyte_deploy.specs.stamp import Stamps, image_cache, stamper
 from flyte_deploy.stores import Store, open_store
 
@@ -40,6 +49,8 @@ class Compared:
     store: Store
     workers: Workers | None = None
     """Who was asked for images; None where there was no need to ask."""
+    reused: bool = False
+    """Whether bundle and images are those of a deployment of the same content, verified when it was made."""
 
 
 def compare(settings: Settings, identified: Identified, plane: ControlPlane, clock: Clock) -> Compared:
@@ -67,20 +78,45 @@ def compare(settings: Settings, identified: Identified, plane: ControlPlane, clo
             cloud=CloudSettings.of(settings),
             say=said.append,
         )
+        tasks = identified.tasks
+        if not settings.triggers:
+            tasks = tuple(structs.replace(task, triggers=()) for task in tasks)
         decision = decide(
             plane,
             target,
-            identified.tasks,
+            tasks,
             name,
             by_content=version.has_content(template),
             make=lambda task, chosen: stamps(chosen)(task, {}),
             overwrite=settings.overwrite,
             concurrency=settings.concurrency,
+            complete=settings.preview,
         )
+        if not settings.triggers:
+            # They were not asked about: that they live says nothing about the code.
+            decision = dataclasses.replace(decision, stale=())
+        difference = None
+        if settings.difference:
+            difference = find_difference(
+                plane,
+                target,
+                identified.tasks if settings.triggers or settings.compare_to else tasks,
+                decision,
+                make=lambda task: stamps(decision.version)(task, {}),
+                base=base_of(settings),
+                concurrency=settings.concurrency,
+            )
+            difference = _with_files(settings, identified, difference, base_of(settings) or target, said)
         address = None
-        if identified.bundle is not None and decision.reasons:
+        reused = (
+            find_reusable(settings, identified, plane) if settings.reuse_from and decision.reasons else None
+        )
+        taken = reused is not None and not reused.why_not
+        if reused is not None and taken:
+            address, images = reused.bundle, reused.images
+        elif identified.bundle is not None and decision.reasons:
             address = store.find(identified.bundle)
-        if who is not None and decision.reasons and not who.by_asking:
+        if who is not None and decision.reasons and not taken and not who.by_asking:
             images = who.look(wanted)
     stale = tuple(f"{trigger.task_name}/{trigger.name}" for trigger in decision.stale)
     warnings = (*identified.warnings, *said)
@@ -93,7 +129,8 @@ def compare(settings: Settings, identified: Identified, plane: ControlPlane, clo
         )
         warnings = (*warnings, warning)
         clock.listen(Progress("warning", warning))
-    for note in decision.notes:
+    notes = (*decision.notes, *(_reuse_note(reused) if reused else ()))
+    for note in notes:
         clock.listen(Progress("note", note))
     plan = _plan(
         settings,
@@ -105,10 +142,41 @@ def compare(settings: Settings, identified: Identified, plane: ControlPlane, clo
         store=store.describe(),
         images=images if decision.reasons else (),
         stale=stale,
-        notes=decision.notes,
+        notes=notes,
         warnings=warnings,
+        difference=difference,
     )
-    return Compared(plan, identified, decision, store, who)
+    return Compared(plan, identified, decision, store, who, taken)
+
+
+def base_of(settings: Settings) -> Target | None:
+    """What the difference is taken against, where that is not the target."""
+    return target_of(settings.compare_to, settings) if settings.compare_to else None
+
+
+def _reuse_note(reused: Reused) -> tuple[str]:
+    where = f"{reused.source} as {reused.version}"
+    if reused.why_not:
+        return (f"nothing is taken over from {where}: {reused.why_not}",)
+    return (f"bundle and images are those that are registered in {where}: nothing is built or uploaded",)
+
+
+def _with_files(
+    settings: Settings, identified: Identified, difference: Difference, against: Target, said: list[str]
+) -> Difference:
+    """The difference with the files of the bundle, where a record lists those of the one before."""
+    versions = Counter(task.before for task in difference.tasks if task.before and task.state != "unchanged")
+    if not versions or identified.bundle is None:
+        return difference
+    try:
+        record = find(settings, against, versions.most_common(1)[0][0])
+    except DeployError as error:
+        said.append(f"{error.what} ({error.where})")
+        return difference
+    if record is None or not record.files:
+        return difference
+    after = {file.path: file.sha256 for file in identified.bundle.files}
+    return dataclasses.replace(difference, files=file_changes(record.files, after))
 
 
 def without_control_plane(settings: Settings, identified: Identified, clock: Clock) -> Plan:
@@ -135,11 +203,13 @@ def requests(
     bundle_uri: str,
     captured: Mapping[str, str],
     images: Iterable[PlannedImage] = (),
+    *,
+    triggers: bool = True,
 ) -> Callable[[Task, Mapping[str, bool]], DeployTaskRequest]:
     """A function that makes the request of a task, given which of its triggers are active.
 
     `captured` are the addresses of what was captured, by placeholder; `images` are those that were built, or
-    are there, with their digests.
+    are there, with their digests. Without `triggers` requests carry none.
     """
     answer = identified.collected.answer
     addresses = dict(identified.images.addresses)
@@ -164,7 +234,13 @@ def requests(
         # The SDK's link names the line after that of the decorator.
         return identified.commit.link(identified.root / task.location.file, task.location.line + 1)
 
-    return lambda task, active: stamp(task, link(task), active)
+    def make(task: Task, active: Mapping[str, bool]) -> DeployTaskRequest:
+        request = stamp(task, link(task), active)
+        if not triggers:
+            del request.triggers[:]
+        return request
+
+    return make
 
 
 def _archive_name(identified: Identified) -> str:
@@ -192,6 +268,7 @@ def _plan(
     stale: tuple[str, ...] = (),
     notes: tuple[str, ...] = (),
     warnings: tuple[str, ...] = (),
+    difference: Difference | None = None,
 ) -> Plan:
     return Plan(
         target=target,
@@ -229,4 +306,5 @@ def _plan(
         warnings=warnings,
         python=identified.collected.answer.python,
         sdk=identified.collected.answer.sdk,
+        difference=difference,
     )

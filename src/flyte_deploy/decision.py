@@ -49,6 +49,8 @@ class Decision:
         triggers: the live triggers of all tasks, by task name.
         stale: live triggers of tasks whose code has none any more.
         notes: what a reader should know.
+        newest: the newest version of each task that is registered in the environments, also of those that
+            are gone from the code.
     """
 
     version: str
@@ -56,6 +58,7 @@ class Decision:
     triggers: Mapping[str, tuple[LiveTrigger, ...]] = field(default_factory=dict)
     stale: tuple[LiveTrigger, ...] = ()
     notes: tuple[str, ...] = ()
+    newest: Mapping[str, RegisteredTask] = field(default_factory=dict)
 
 
 def decide(
@@ -68,6 +71,7 @@ def decide(
     make: Make,
     overwrite: bool,
     concurrency: int,
+    complete: bool = False,
 ) -> Decision:
     """Decide what is to be registered.
 
@@ -80,6 +84,8 @@ def decide(
         make: makes a task's request, to compare specs where the version says nothing of the content.
         overwrite: True where another content under the same version is to be replaced.
         concurrency: how many specs are read at a time.
+        complete: True where it is enough that all tasks have the version, newest or not: previews of several
+            pull requests alternate.
 
     Raises:
         DeployError: where the version exists with other content and `overwrite` is not set.
@@ -88,7 +94,7 @@ def decide(
     newest = registry.newest(target, {task.environment for task in tasks})
     triggers = registry.triggers(target, names)
     if by_content:
-        decided, present, notes = _free_version(registry, target, names, version, newest)
+        decided, present, notes = free_version(registry, target, names, version, newest, complete=complete)
         reasons = {name: "new" for name in names if name not in present}
     else:
         decided, notes = version, ()
@@ -108,15 +114,17 @@ def decide(
             if difference:
                 reasons[task.name] = difference
     stale = tuple(trigger for task in tasks if not task.triggers for trigger in triggers.get(task.name, ()))
-    return Decision(decided, reasons, triggers, stale, notes)
+    return Decision(decided, reasons, triggers, stale, notes, newest)
 
 
-def _free_version(
+def free_version(
     registry: Registry,
     target: Target,
     names: Sequence[str],
     base: str,
     newest: Mapping[str, RegisteredTask],
+    *,
+    complete: bool = False,
 ) -> tuple[str, set[str], tuple[str, ...]]:
     """The version for this content, which of the tasks have it, and what to say of it.
 
@@ -128,7 +136,7 @@ def _free_version(
         version = base if number == 1 else f"{base}-{number}"
         check_version(version)
         present = set(registry.registered_with_version(target, version, names))
-        if all(name in newest and newest[name].version == version for name in present):
+        if complete or all(name in newest and newest[name].version == version for name in present):
             break
         number += 1
     note = ""

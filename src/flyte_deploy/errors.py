@@ -5,6 +5,10 @@ from __future__ import annotations
 from flyte_deploy.secrets import SECRETS
 
 
+class NotWanted(Exception):  # noqa: N818 - not a failure
+    """What was to be registered is no longer wanted, for the reason given; nothing is registered."""
+
+
 class DeployError(Exception):
     """A failure that the user can act on.
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from flyte_deploy.images.source import ImageSource
+from flyte_deploy.specs.changes import Difference
 
 
 class Location(Struct, frozen=True):
@@ -280,6 +281,7 @@ class Plan:
         python: the version of the project's interpreter.
         sdk: the version of the project's SDK.
         steps: the steps so far and how long they took.
+        difference: what it changes; None where nothing was compared.
     """
 
     target: Target | None
@@ -299,6 +301,7 @@ class Plan:
     python: str = ""
     sdk: str = ""
     steps: tuple[Step, ...] = ()
+    difference: Difference | None = None
 
     @property
     def tasks(self) -> tuple[PlannedTask, ...]:
@@ -337,6 +340,8 @@ class Deployment:
         registered: names of the tasks that were registered.
         images: the images of the tasks that were registered, those that were built among them.
         pruned: triggers that were removed, as ``task/trigger``.
+        record: the record of it as JSON, empty where nothing was registered.
+        record_uri: where that lies, empty where its store cannot be read.
     """
 
     plan: Plan
@@ -345,6 +350,8 @@ class Deployment:
     images: tuple[PlannedImage, ...] = ()
     registered: tuple[str, ...] = ()
     pruned: tuple[str, ...] = ()
+    record: bytes = b""
+    record_uri: str = ""
 
     @property
     def version(self) -> str:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from flyte_deploy.clock import Clock, Listen, redacting
 from flyte_deploy.collector.message import Collected
 from flyte_deploy.connect import connection
+from flyte_deploy.errors import DeployError
 from flyte_deploy.identify import identify
 from flyte_deploy.model import Deployment, Plan
 from flyte_deploy.project.load import collect_from_files
@@ -75,12 +76,15 @@ def deploy(
     listen: Listen,
     collect: Collect = collect_from_files,
     container: Container | None = None,
+    gate: Callable[[], str] | None = None,
 ) -> Deployment:
     """Take a project to registered tasks.
 
-    Args: as of `plan`.
+    Args: as of `plan`, and
+        gate: asked right before tasks are registered: why that is no longer wanted, empty where it is.
 
     Raises:
+        NotWanted: what `gate` has answered.
         DeployError: what was found before registration has left nothing written; a later one says what is
             registered.
     """
@@ -94,13 +98,32 @@ def deploy(
         with clock.step("collect", "Loading the code"):
             collected = collect(ready, captures, listen)
         identified = identify(ready, collected, captures, clock)
+        check_expected(settings, identified.content)
         plane = connected()
         assert plane is not None, "settings of a deploy name an endpoint"
         from flyte_deploy import carry_out, compare
+        from flyte_deploy.differences import breaking_error
 
         compared = compare.compare(ready, identified, plane, clock)
-        deployment = carry_out.carry_out(ready, compared, plane, clock)
+        difference = compared.plan.difference
+        if settings.fail_on_breaking and difference is not None and difference.breaking:
+            raise breaking_error(difference)
+        deployment = carry_out.carry_out(ready, compared, plane, clock, gate)
     return dataclasses.replace(deployment, plan=dataclasses.replace(deployment.plan, steps=clock.steps))
+
+
+def check_expected(settings: Settings, content: str) -> None:
+    """Refuse content that is not what was approved.
+
+    Raises:
+        DeployError: where `expect_content` names another content version.
+    """
+    if settings.expect_content and settings.expect_content != content:
+        raise DeployError(
+            f"the content is {content}, not {settings.expect_content}, which was expected",
+            where=settings.origins.get("expect_content", "--expect-content"),
+            mend="What was approved is not what is here: plan again, at the commit that is deployed.",
+        )
 
 
 @contextmanager

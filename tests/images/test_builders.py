@@ -292,7 +292,7 @@ def containers(engine: Engine) -> set[str]:
     return set(engine.docker("ps", "--all", "--format", "{{.Names}}").split())
 
 
-def test_images_of_untrusted_code_leave_nothing_behind(write: Write, builds: Builds, tmp_path: Path) -> None:
+def test_images_of_untrusted_code_leave_nothing_behind(write: Write, builds: Builds) -> None:
     # A cache of packages that a trusted build has filled is empty here.
     look = "ls -A /root/.cache/uv | wc -l > /seen"
     mount = "--mount=type=cache,mode=0777,target=/root/.cache/uv,id=flyte-uv"
@@ -301,15 +301,12 @@ def test_images_of_untrusted_code_leave_nothing_behind(write: Write, builds: Bui
     (root / "flow.py").write_text(code)
     builds.deploy(root, "flow.py", "env")
     (root / "flow.py").write_text(code.replace("touch /root/.cache/uv/mark", look))
-    cache = tmp_path / "cache"
-    more = ("--untrusted", "--cache-to", f"type=local,dest={cache}", "--buildkit", builds.engine.buildkit[0])
+    more = ("--untrusted", "--buildkit", builds.engine.buildkit[0])
     done = builds.run(root, "flow.py", "env", *more)
     assert done.status == 0, done.err
     (image,) = done.json["images"]
     assert builds.inside(f"{image['reference']}@{image['digest']}", "cat", "/seen").strip() == "0"
-    assert "--cache-to is left out" in done.err
     assert "--buildkit is left out" in done.err
-    assert not cache.exists()
     assert of_a_run(containers(builds.engine)) == []
 
 

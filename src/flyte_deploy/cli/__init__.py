@@ -15,10 +15,13 @@ from types import FrameType
 
 import click
 
+from flyte_deploy.cli import releases as _releases  # noqa: F401 - adds its commands
 from flyte_deploy.cli.commands import Run, group
 from flyte_deploy.cli.output import report
 from flyte_deploy.errors import DeployError
 from flyte_deploy.secrets import SECRETS
+
+__all__ = ["group", "main"]
 
 INTERRUPTED, TERMINATED = 130, 143
 

@@ -113,7 +113,8 @@ def _click_option(option: Option) -> click.Option:
     )
 
 
-def _command(name: str, run: Any, *, arguments: bool, options: bool = True) -> None:
+def add_command(name: str, run: Any, *, arguments: bool, options: bool = True) -> None:
+    """Make a command of a function: its options are the table's, its docstring its help."""
     parameters: list[click.Parameter] = []
     if arguments:
         parameters.append(click.Argument(["arguments"], nargs=-1, metavar="PATH [ENV ...]"))
@@ -131,18 +132,18 @@ def _command(name: str, run: Any, *, arguments: bool, options: bool = True) -> N
     )
 
 
-def _given(ctx: click.Context) -> dict[str, object]:
+def given(ctx: click.Context) -> dict[str, object]:
     """What was typed, and nothing that click would add to it."""
-    given = {
+    said = {
         name: value
         for name, value in ctx.params.items()
         if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE
     }
     run = ctx.ensure_object(Run)
-    run.verbose = bool(early("verbose", given, os.environ))
+    run.verbose = bool(early("verbose", said, os.environ))
     if ctx.command.name != "serve":
-        run.json = early("output_format", given, os.environ) == "json"
-    return given
+        run.json = early("output_format", said, os.environ) == "json"
+    return said
 
 
 def deploy(ctx: click.Context, **_: object) -> int:
@@ -157,7 +158,7 @@ def deploy(ctx: click.Context, **_: object) -> int:
       flyte-deploy deploy --all hello.py
       flyte-deploy deploy --recursive src --project flytesnacks --domain development
     """
-    settings = resolve(_given(ctx), os.environ, Path.cwd())
+    settings = resolve(given(ctx), os.environ, Path.cwd())
     return _plan(settings) if settings.dry_run else _deploy(settings)
 
 
@@ -166,16 +167,16 @@ def plan(ctx: click.Context, **_: object) -> int:
 
     Takes the same arguments as deploy and changes nothing anywhere. Without an endpoint it works offline.
     """
-    given = _given(ctx)
+    said = given(ctx)
     cwd = Path.cwd()
-    if given.pop("show_settings", False) or early("show_settings", {}, os.environ):
-        settings = gather(given, os.environ, cwd, command="plan")
+    if said.pop("show_settings", False) or early("show_settings", {}, os.environ):
+        settings = gather(said, os.environ, cwd, command="plan")
         if settings.output_format == "json":
             _show_as_json(rows(settings))
         else:
             output.say(show(settings))
         return 0
-    return _plan(resolve(given, os.environ, cwd, command="plan"))
+    return _plan(resolve(said, os.environ, cwd, command="plan"))
 
 
 def serve(ctx: click.Context, **_: object) -> int:
@@ -183,7 +184,7 @@ def serve(ctx: click.Context, **_: object) -> int:
 
     It keeps what is registered but runs no tasks. The flyte command line works against it too.
     """
-    settings = resolve_serve(_given(ctx), os.environ, Path.cwd())
+    settings = resolve_serve(given(ctx), os.environ, Path.cwd())
     from flyte_deploy import embedded
     from flyte_deploy.errors import DeployError
 
@@ -221,7 +222,7 @@ def action(ctx: click.Context, **_: object) -> int:
 def _deploy(settings: Settings) -> int:
     from flyte_deploy import pipeline
 
-    deployment = pipeline.deploy(settings, _listener())
+    deployment = pipeline.deploy(settings, listener())
     if settings.output_format == "json":
         from flyte_deploy.report.json import deployment_json
 
@@ -236,7 +237,7 @@ def _deploy(settings: Settings) -> int:
 def _plan(settings: Settings) -> int:
     from flyte_deploy import pipeline
 
-    result = pipeline.plan(settings, _listener())
+    result = pipeline.plan(settings, listener())
     if settings.output_format == "json":
         from flyte_deploy.report.json import plan_json
 
@@ -245,13 +246,19 @@ def _plan(settings: Settings) -> int:
         from flyte_deploy.report.text import plan_text
 
         output.say(plan_text(result))
+    if settings.fail_on_breaking and result.difference is not None and result.difference.breaking:
+        from flyte_deploy.differences import breaking_error
+
+        click.echo(output.error_text(breaking_error(result.difference)), err=True)
+        return 1
     return CHANGES if settings.detailed_exitcode and result.has_changes else 0
 
 
-def _listener() -> Any:
-    from flyte_deploy.report.text import listener
+def listener() -> Any:
+    """Tells what happens on standard error."""
+    from flyte_deploy.report import text
 
-    return listener(sys.stderr)
+    return text.listener(sys.stderr)
 
 
 def _show_as_json(found: Iterable[tuple[str, str, str]]) -> None:
@@ -262,7 +269,7 @@ def _show_as_json(found: Iterable[tuple[str, str, str]]) -> None:
     output.document(text.encode())
 
 
-_command("deploy", deploy, arguments=True)
-_command("plan", plan, arguments=True)
-_command("serve", serve, arguments=False)
-_command("action", action, arguments=False, options=False)
+add_command("deploy", deploy, arguments=True)
+add_command("plan", plan, arguments=True)
+add_command("serve", serve, arguments=False)
+add_command("action", action, arguments=False, options=False)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 
-from flyte_deploy.cli.commands import default_of, flags_of, group
+from flyte_deploy.cli import group
+from flyte_deploy.cli.commands import default_of, flags_of
 from flyte_deploy.config_file import SEARCHED
 from flyte_deploy.settings import OPTIONS, Option
 

@@ -60,6 +60,7 @@ class Workshop:
         endpoint: the control plane's, as written: the devbox has a registry of its own.
         builder: who builds.
         load: whether images stay in the engine here.
+        suffix: what is put behind the name of each repository: previews have repositories of their own.
     """
 
     checkout: Path
@@ -71,6 +72,7 @@ class Workshop:
     endpoint: str = ""
     builder: str = "local"
     load: bool = False
+    suffix: str = ""
 
 
 def choose_images(
@@ -107,7 +109,9 @@ def choose_images(
                 names = (*(before.environments if before else ()), environment.name)
                 wanted[one.reference] = dataclasses.replace(one, environments=names)
                 addresses[environment.name] = one.reference
-                contents[environment.name] = one.reference.rpartition("/")[2]
+                name, _, tagged = one.reference.rpartition("/")[2].rpartition(":")
+                # The same content, whether it is a preview's or not.
+                contents[environment.name] = f"{name.removesuffix(workshop.suffix)}:{tagged}"
                 continue
         elif image.kind == "prebuilt" and not image.uri:
             raise _no_address(environment)
@@ -226,7 +230,7 @@ def _wanted(environment: Environment, recipes: _Recipes, workshop: Workshop) -> 
         platforms = recipe.platforms if recipe.strict_platforms else ()
         return image_spec(source, checkout, base=source.base or base, platforms=platforms, code=workshop.code)
 
-    repository = f"{registry}/{name}" if registry else name
+    repository = (f"{registry}/{name}" if registry else name) + workshop.suffix
     return Wanted(
         repository,
         name_of_content,

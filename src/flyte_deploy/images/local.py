@@ -91,7 +91,7 @@ class LocalBuilder:
         builder, endpoint, pool, tls: where builds may go, see `Places`.
         authorities: certificate authorities that builds trust, PEM; empty for those of the base images.
         untrusted: whether the images are those of somebody who may harm later builds: these get a builder
-            that is gone afterwards, write no cache, and share none of the caches of package managers.
+            that is gone afterwards, write no cache that was not named, and share none of those of packages.
         timeout: seconds that a build may take.
     """
 
@@ -253,12 +253,14 @@ class LocalBuilder:
     def _choices(self, image: Wanted, place: Place) -> buildx.Choices:
         scope = "-".join(image.environments)[:60]
         read, write = caches(self.environ, scope)
+        # A cache that is named is the user's word; that of the place is the one that later builds read.
+        write = () if self.untrusted else write
         return dataclasses.replace(
             self.choices,
             builder=place.name,
             platforms=self._platforms_of(image, place),
             cache_from=self.choices.cache_from or read,
-            cache_to=() if self.untrusted or self._exports_none(place) else self.choices.cache_to or write,
+            cache_to=() if self._exports_none(place) else self.choices.cache_to or write,
         )
 
     def _exports_none(self, place: Place) -> bool:
@@ -280,7 +282,6 @@ class LocalBuilder:
             listen(Progress("warning", f"nothing is built for {names}: {self.describe()} cannot"))
         if self.untrusted:
             named = {"--buildx-builder": self.builder, "--buildkit": self.pool}
-            named["--cache-to"] = self.choices.cache_to
             for option in (option for option, value in named.items() if value):
                 listen(Progress("warning", f"{option} is left out: the images are those of untrusted code"))
             return

@@ -75,6 +75,7 @@ def workshop(settings: Settings, collected: Collected) -> Workshop:
         endpoint=settings.endpoint,
         builder=settings.image_builder,
         load=settings.load_images,
+        suffix="-preview" if settings.preview else "",
     )
 
 

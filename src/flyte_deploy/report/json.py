@@ -17,6 +17,7 @@ from flyte_deploy.model import (
     PlannedTask,
 )
 from flyte_deploy.secrets import SECRETS
+from flyte_deploy.specs.changes import Difference
 
 SCHEMA = "flyte-deploy/{}/1"
 
@@ -37,6 +38,8 @@ def deployment_json(deployment: Deployment) -> bytes:
             "images": [_image(image) for image in deployment.images],
             "registered": list(deployment.registered),
             "pruned": list(deployment.pruned),
+            "record": msgspec.json.decode(deployment.record) if deployment.record else None,
+            "record_uri": deployment.record_uri,
         }
     )
 
@@ -70,6 +73,7 @@ def _plan(plan: Plan) -> dict[str, Any]:
         "captured": [{"name": one.name, "digest": one.digest, "size": one.size} for one in plan.captured],
         "images": [_image(image) for image in plan.images],
         "environments": [_environment(environment) for environment in plan.environments],
+        "difference": _difference(plan.difference) if plan.difference else None,
         "stale_triggers": list(plan.stale_triggers),
         "warnings": list(plan.warnings),
         "notes": list(plan.notes),
@@ -128,6 +132,15 @@ def _task(planned: PlannedTask) -> dict[str, Any]:
     # The request is what was serialized, with placeholders: nothing for readers of a report.
     del task["request"], task["environment"]
     return {**task, "action": planned.action, "why": planned.why}
+
+
+def _difference(difference: Difference) -> dict[str, Any]:
+    return {
+        "against": difference.against,
+        "breaking": len(difference.breaking),
+        "tasks": msgspec.to_builtins(difference.tasks),
+        "files": msgspec.to_builtins(difference.files),
+    }
 
 
 def _encode(document: dict[str, Any]) -> bytes:

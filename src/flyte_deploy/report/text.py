@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TextIO
 
 from flyte_deploy.model import Bundle, Deployment, Plan, PlannedEnvironment, Progress, Task
+from flyte_deploy.specs.changes import Difference, State
 
 SHOWN_FILES = 15
 """How many files of a bundle a plan lists, the largest first; JSON has them all."""
@@ -100,8 +101,49 @@ def plan_text(plan: Plan) -> str:
     lines += ["", "In this order:"]
     for number, environment in enumerate(plan.environments, start=1):
         lines += [f"  {line}" for line in _environment_lines(number, environment)]
+    if plan.difference is not None:
+        lines += ["", *difference_lines(plan.difference)]
     lines += ["", *_notes(plan), summary(plan)]
     return "\n".join(lines)
+
+
+def difference_lines(difference: Difference) -> Iterator[str]:
+    """What changes about each task, those that stay as they are left out."""
+    told = difference_summary(difference)
+    yield plain(f"Against {difference.against}: {told}")
+    for task in difference.tasks:
+        if task.state in ("new", "gone"):
+            yield plain(f"  {'+' if task.state == 'new' else '-'} {task.name}  {_STATES[task.state]}")
+        elif task.state == "changed":
+            yield plain(f"  ~ {task.name}")
+            for change in task.changes:
+                yield plain(f"      {change}{'  (breaking)' if change.breaking else ''}")
+    for file in (difference.files or ())[:SHOWN_FILES]:
+        yield plain(f"  file {file.path} {file.what}")
+    more = len(difference.files or ()) - SHOWN_FILES
+    if more > 0:
+        yield f"  and {_count(more, 'file')} more"
+
+
+_STATES: dict[State, str] = {
+    "new": "new",
+    "changed": "changed",
+    "bundle": "unchanged but for the bundle",
+    "unchanged": "unchanged",
+    "gone": "gone from the code; what is registered stays",
+}
+
+
+def difference_summary(difference: Difference) -> str:
+    """A difference in a line: how many tasks are in each state, how many changes break."""
+    parts = [
+        f"{len(tasks)} {_STATES[state].partition(';')[0]}"
+        for state in _STATES
+        if (tasks := difference.of(state))
+    ]
+    if difference.breaking:
+        parts.append(f"{_count(len(difference.breaking), 'breaking change')}")
+    return ", ".join(parts) + "." if parts else "no tasks."
 
 
 def summary(plan: Plan) -> str:

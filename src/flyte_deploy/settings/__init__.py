@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from flyte_deploy.settings.check import check
 from flyte_deploy.settings.gather import early, gather, org_of, resolve, resolve_serve
 from flyte_deploy.settings.options import ACTION, LAST_SECTION, OPTIONS, Option, options_of
 from flyte_deploy.settings.show import rows, show
+from flyte_deploy.settings.trust import check_trust
 from flyte_deploy.settings.values import (
     DEFAULT_IMAGE,
     EMBEDDED,
@@ -29,6 +31,8 @@ __all__ = [
     "ServeSettings",
     "Settings",
     "Verify",
+    "check",
+    "check_trust",
     "default_cache",
     "default_data",
     "early",

@@ -10,7 +10,7 @@ from flyte_deploy.errors import DeployError
 from flyte_deploy.settings.options import BY_PARAMETER
 from flyte_deploy.settings.show import without_password
 from flyte_deploy.settings.values import EMBEDDED, Settings
-from flyte_deploy.version import MAX_LENGTH, check_template
+from flyte_deploy.version import MAX_LENGTH, check_template, check_version
 
 GCP_PROVIDER = re.compile(
     r"projects/\d+/locations/global/workloadIdentityPools/[a-z0-9-]+/providers/[a-z0-9-]+"
@@ -60,6 +60,29 @@ def check(settings: Settings, cwd: Path, *, selects: bool = True) -> None:
             raise DeployError(
                 f"there is no {name} to deploy to", mend=f"Give one with {_ways(name)}.", usage=True
             )
+
+
+def check_release(settings: Settings, command: str) -> None:
+    """The same for the commands that work on what is registered.
+
+    Raises:
+        DeployError: as `check`.
+    """
+    _check_endpoint(settings)
+    _check_clouds(settings)
+    wanted = {"endpoint": settings.endpoint, "project": settings.project}
+    wanted |= {"from": settings.source, "to": settings.domain} if command == "promote" else {}
+    wanted |= {"domain": settings.domain} if command != "promote" else {}
+    wanted |= {"version": settings.version} if command != "history" else {}
+    for name, value in wanted.items():
+        if not value:
+            what = {"endpoint": "there is no control plane to ask", "version": "no version is named"}
+            raise DeployError(
+                what.get(name, f"there is no --{name}"), mend=f"Give it with {_ways(name)}.", usage=True
+            )
+    for version in (settings.version, settings.as_version):
+        if version:
+            check_version(version)
 
 
 def _check_selection(settings: Settings, cwd: Path) -> None:
@@ -215,7 +238,8 @@ def _check_clouds(settings: Settings) -> None:
 def _ways(name: str) -> str:
     option = BY_PARAMETER[name]
     variables = " or ".join((option.variable, *option.variables))
-    return f"{option.flag}, the environment variable {variables}, or {option.config_key} in config.yaml"
+    config = f", or {option.config_key} in config.yaml" if option.config_key else ""
+    return f"{option.flag}, the environment variable {variables}{config}"
 
 
 def _relative(path: Path, cwd: Path) -> str:

@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, cast
 from flyte_deploy.api_key import ApiKey
 from flyte_deploy.errors import DeployError
 from flyte_deploy.secrets import SECRETS
-from flyte_deploy.settings.check import check
+from flyte_deploy.settings.check import check, check_release
 from flyte_deploy.settings.key import apply_key
-from flyte_deploy.settings.options import ACTION, BY_PARAMETER, Option, options_of
+from flyte_deploy.settings.options import ACTION, BY_PARAMETER, RELEASES, Option, options_of
 from flyte_deploy.settings.trust import check_trust
 from flyte_deploy.settings.values import DEFAULT_IMAGE, EMBEDDED, ServeSettings, Settings, default_data
 
@@ -49,7 +49,8 @@ def resolve(
             ``all`` or ``recursive``, else a PATH followed by ENVs.
         environ: the environment variables.
         cwd: absolute; what relative paths are relative to, and where ``config.yaml`` is looked for.
-        command: ``plan`` needs no endpoint; for ``action`` the flags are the action's inputs.
+        command: ``plan`` needs no endpoint; ``history``, ``promote`` and ``rollback`` no code; for ``action``
+            the flags are the action's inputs.
         selects: False where the environments are in hand already and no PATH is wanted.
 
     Raises:
@@ -57,7 +58,10 @@ def resolve(
     """
     settings = gather(flags, environ, cwd, command=command)
     check_trust(settings, environ, cwd)
-    check(settings, cwd, selects=selects)
+    if command in RELEASES:
+        check_release(settings, command)
+    else:
+        check(settings, cwd, selects=selects)
     return settings
 
 
@@ -86,7 +90,7 @@ def gather(
         if command == ACTION and option.action_default and origins[option.field] == "default":
             value = _convert(option, option.action_default, "default", cwd)
         values[option.field] = not value if option.negates else value
-    everything = bool(values["all"] or values["recursive"])
+    everything = bool(values.get("all") or values.get("recursive"))
     paths, values["envs"], found = _selection(sources, everything)
     origins.update(found)
     values["images"], found = _images(sources)
@@ -96,12 +100,18 @@ def gather(
 
     if command == "plan":
         values["dry_run"], origins["dry_run"] = True, "command plan"
-    written_root = cast("Path", values["root_dir"] or cwd)
+    if command == "deploy":
+        # What changes is what a plan is for; a deploy only asks where something depends on it.
+        values["difference"] = bool(
+            values["fail_on_breaking"] or (values["difference"] and values["dry_run"])
+        )
+    written_root = cast("Path", values.get("root_dir") or cwd)
     root = Path(os.path.realpath(written_root))
     values["root_dir"] = root
     values["paths"] = tuple(_below(root, written_root, path) for path in paths)
-    for name in ("ca_cert", "buildkit_tls", "cache_dir", "client_secret_file"):
-        values[name] = values[name] or None
+    for name in ("ca_cert", "buildkit_tls", "cache_dir", "client_secret_file", "plan_file"):
+        if name in values:
+            values[name] = values[name] or None
     if not values["data"]:
         values["data"] = default_data(environ)
     if values["api_key"]:

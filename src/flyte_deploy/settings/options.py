@@ -5,7 +5,7 @@ Command line, documentation and action inputs derive from it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 _PREFIX = "FLYTE_DEPLOY_"
@@ -19,6 +19,11 @@ ACTION = "action"
 
 _PROJECT = ("deploy", "plan", ACTION)
 _ALL = (*_PROJECT, "serve")
+
+RELEASES = ("history", "promote", "rollback")
+"""The commands that work on what is registered, without any code at hand."""
+
+_FOR_RELEASES = frozenset({"bundle-store", "concurrency", "output-format", "verbose"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +85,7 @@ class Option:
 _WHAT, _CODE, _TARGET = "What to deploy", "Code and version", "Where to"
 _LOGIN = "Logging in"
 _CLOUDS, _IMAGES, _REGISTRATION = "Clouds", "Images", "Registration"
+_EVENTS = "Events and GitHub"
 LAST_SECTION = _RUN = "This run"
 
 AUTH_TYPES = (
@@ -93,7 +99,7 @@ AUTH_TYPES = (
 )
 """Ways to log in. All but GitHub's are those of Flyte's SDK; the last three are known, and refused."""
 
-OPTIONS: tuple[Option, ...] = (
+_ROWS: tuple[Option, ...] = (
     Option(
         name="path",
         argument=True,
@@ -242,7 +248,8 @@ OPTIONS: tuple[Option, ...] = (
         metavar="TEXT",
         default_text="{content}",
         section=_CODE,
-        help="Version of the tasks: text, or a template with {content}, {sha}, {short_sha}, {branch}, {tag}.",
+        help="Version of the tasks: text, or a template with {content}, {sha}, {short_sha}, {branch}, {tag}. "
+        "For promote and rollback the version that is registered.",
     ),
     Option(
         name="bundle-store",
@@ -569,7 +576,7 @@ OPTIONS: tuple[Option, ...] = (
         default=False,
         section=_IMAGES,
         help="Build images of code that may want to harm later builds: with a builder that is gone "
-        "afterwards, without writing caches of layers, sharing no cache of packages.",
+        "afterwards, without writing GitHub's cache of layers, sharing no cache of packages.",
     ),
     Option(
         name="buildx-builder",
@@ -726,11 +733,107 @@ OPTIONS: tuple[Option, ...] = (
         help="How many registrations are in flight at a time.",
     ),
     Option(
+        name="preview",
+        kind="flag",
+        default=False,
+        section=_REGISTRATION,
+        help="Deploy as a preview: images are built in repositories of their own (NAME-preview), and a "
+        "version that is complete needs not be the newest.",
+    ),
+    Option(
+        name="no-triggers",
+        setting="triggers",
+        negates=True,
+        kind="flag",
+        default=False,
+        section=_REGISTRATION,
+        help="Leave out the triggers of tasks; those that live stay as they are.",
+    ),
+    Option(
+        name="compare-to",
+        metavar="[PROJECT/]DOMAIN",
+        default_text="where it is deployed to",
+        section=_REGISTRATION,
+        help="Say what changes against what is registered there.",
+    ),
+    Option(
+        name="fail-on-breaking",
+        kind="flag",
+        default=False,
+        section=_REGISTRATION,
+        help="Fail before anything is registered where an interface changes so that callers may break: an "
+        "input removed, a required one added, a type changed, an output removed or changed.",
+    ),
+    Option(
+        name="expect-content",
+        metavar="CONTENT",
+        section=_REGISTRATION,
+        help="The content version that was planned and approved; refuse to deploy another one.",
+    ),
+    Option(
+        name="reuse-from",
+        metavar="[PROJECT/]DOMAIN",
+        section=_REGISTRATION,
+        help="Take bundle and images over from what is registered there with the same content, instead of "
+        "uploading and building them.",
+    ),
+    Option(
+        name="reuse-version",
+        metavar="TEXT",
+        default_text="{content}",
+        section=_REGISTRATION,
+        help="Version that the same content has there, text or a template.",
+    ),
+    Option(
+        name="no-difference",
+        setting="difference",
+        negates=True,
+        kind="flag",
+        default=False,
+        section=_REGISTRATION,
+        help="Do not find out what changes about each task, which takes a call for each that does.",
+    ),
+    Option(
+        name="from",
+        metavar="[PROJECT/]DOMAIN",
+        setting="source",
+        commands=("promote",),
+        section=_REGISTRATION,
+        help="Where the version to promote is registered.",
+    ),
+    Option(
+        name="to",
+        metavar="DOMAIN",
+        setting="domain",
+        commands=("promote",),
+        section=_REGISTRATION,
+        help="Domain to register it in.",
+    ),
+    Option(
+        name="as",
+        metavar="VERSION",
+        setting="as_version",
+        default_text="the same version; for a rollback VERSION-rollback",
+        commands=("promote", "rollback"),
+        section=_REGISTRATION,
+        help="Version to register it under.",
+    ),
+    Option(
+        name="limit",
+        kind="whole number",
+        minimum=1,
+        default=10,
+        metavar="N",
+        commands=("history",),
+        section=_RUN,
+        help="How many deployments are listed, the newest first.",
+    ),
+    Option(
         name="dry-run",
         other=("--dryrun",),
         kind="flag",
         default=False,
-        commands=("deploy", ACTION),
+        commands=("deploy", ACTION, "promote", "rollback"),
         section=_RUN,
         help="Only say what would be done; the same as plan.",
     ),
@@ -759,6 +862,109 @@ OPTIONS: tuple[Option, ...] = (
         section=_RUN,
         help="What is printed on standard output. With json it is one document; progress goes to standard "
         "error.",
+    ),
+    Option(
+        name="mode",
+        choices=("auto", "push", "preview", "release", "plan", "post-comment"),
+        default="auto",
+        commands=(ACTION,),
+        section=_EVENTS,
+        help="What the event is taken for. With auto a push to the default branch deploys, a pull request "
+        "gets a preview, a tag a release, anything else a plan.",
+    ),
+    Option(
+        name="preview-project",
+        metavar="NAME",
+        default_text="project",
+        commands=(ACTION,),
+        section=_EVENTS,
+        help="Project that previews of pull requests are deployed to.",
+    ),
+    Option(
+        name="preview-domain",
+        metavar="NAME",
+        default="development",
+        commands=(ACTION,),
+        section=_EVENTS,
+        help="Domain that previews of pull requests are deployed to.",
+    ),
+    Option(
+        name="preview-triggers",
+        kind="flag",
+        default=False,
+        commands=(ACTION,),
+        section=_EVENTS,
+        help="Deploy the triggers of tasks with a preview, too; they are removed when it is over.",
+    ),
+    Option(
+        name="tag-domains",
+        metavar="PATTERN=DOMAIN, …",
+        default="*=production",
+        commands=(ACTION,),
+        section=_EVENTS,
+        help="Domain that a tag is released to, by the first pattern that fits it, such as "
+        "'v*-rc*=staging, v*=production'. A domain may be PROJECT/DOMAIN.",
+    ),
+    Option(
+        name="if-stale",
+        choices=("skip", "deploy"),
+        default="skip",
+        commands=(ACTION,),
+        section=_EVENTS,
+        help="What a deploy of a branch does that has moved on meanwhile: an older run that ends last would "
+        "make its version the newest.",
+    ),
+    Option(
+        name="comment",
+        choices=("always", "changes", "new", "off"),
+        default="always",
+        commands=(ACTION,),
+        section=_EVENTS,
+        help="Whether a pull request gets a comment: always, where something changes, a new one each time, "
+        "or none.",
+    ),
+    Option(
+        name="comment-group",
+        metavar="NAME",
+        commands=(ACTION,),
+        section=_EVENTS,
+        help="Steps of one name share a comment, a part for each: the legs of a matrix, for instance.",
+    ),
+    Option(
+        name="github-deployment",
+        choices=("auto", "off"),
+        default="auto",
+        commands=(ACTION,),
+        section=_EVENTS,
+        help="Whether a deploy is a GitHub deployment, with a status and a link. Leave it out (off) where "
+        "the job has an environment of its own.",
+    ),
+    Option(
+        name="pr-number",
+        kind="whole number",
+        default=0,
+        default_text="the pull request of the event",
+        metavar="N",
+        commands=(ACTION,),
+        section=_EVENTS,
+        help="Pull request that mode post-comment writes to.",
+    ),
+    Option(
+        name="plan-file",
+        kind="path",
+        metavar="FILE",
+        commands=(ACTION,),
+        section=_EVENTS,
+        help="The plan that mode post-comment posts, as JSON: output plan of a job without secrets.",
+    ),
+    Option(
+        name="github-token",
+        metavar="TOKEN",
+        commands=(ACTION,),
+        secret=True,
+        section=_EVENTS,
+        help="Token for comments, deployments and the state of branches, such as github.token. Without one "
+        "there are none of these.",
     ),
     Option(
         name="deadline",
@@ -805,6 +1011,19 @@ OPTIONS: tuple[Option, ...] = (
         help="Show tracebacks.",
     ),
 )
+
+
+def _with_releases(option: Option) -> Option:
+    shared = option.section in (_TARGET, _LOGIN, _CLOUDS) or option.name in _FOR_RELEASES
+    more = [name for name in RELEASES if shared and name not in option.commands]
+    if option.name in ("version", "no-triggers"):
+        more = ["promote", "rollback"]
+    if option.name == "domain":
+        more.remove("promote")
+    return replace(option, commands=(*option.commands, *more)) if more else option
+
+
+OPTIONS = tuple(map(_with_releases, _ROWS))
 """The table. The order is that of the documentation."""
 
 BY_PARAMETER = {option.parameter: option for option in OPTIONS}

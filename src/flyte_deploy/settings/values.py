@@ -16,6 +16,11 @@ DiscoveryNetwork = Literal["none", "allow"]
 Verify = Literal["bundle", "off"]
 OutputFormat = Literal["text", "json"]
 
+Mode = Literal["auto", "push", "preview", "release", "plan", "post-comment"]
+IfStale = Literal["skip", "deploy"]
+Comment = Literal["always", "changes", "new", "off"]
+Switch = Literal["auto", "off"]
+
 EMBEDDED = "embedded"
 """The endpoint that means: a control plane inside the command."""
 
@@ -130,6 +135,42 @@ class Settings:
     verify: Verify = "bundle"
     """``bundle`` loads every task from the bundle's files alone before anything is uploaded."""
     concurrency: int = 32
+    difference: bool = True
+    """Whether what changes about each task is found out, which reads the specs of those that do."""
+    compare_to: str = ""
+    """``PROJECT/DOMAIN`` or ``DOMAIN`` to take the difference against; empty for the target itself."""
+    fail_on_breaking: bool = False
+    reuse_from: str = ""
+    """``[PROJECT/]DOMAIN`` whose bundle and images are taken over where the content is the same."""
+    reuse_version: str = ""
+    """The version that the content has there: text or template; empty for the default template."""
+    expect_content: str = ""
+    """The content version that was approved; another one is refused."""
+    preview: bool = False
+    """Whether this deploys a pull request: images go to repositories of their own, and a version that is
+    complete needs not be the newest."""
+    triggers: bool = True
+    """Whether triggers are deployed with their tasks."""
+    source: str = ""
+    """``[PROJECT/]DOMAIN`` that a version is promoted from."""
+    as_version: str = ""
+    """The version that something promoted or restored gets; empty to choose it."""
+    limit: int = 10
+    """How many deployments a history lists."""
+    mode: Mode = "auto"
+    preview_project: str = ""
+    """Empty for `project`."""
+    preview_domain: str = "development"
+    preview_triggers: bool = False
+    tag_domains: str = "*=production"
+    if_stale: IfStale = "skip"
+    comment: Comment = "always"
+    comment_group: str = ""
+    github_deployment: Switch = "auto"
+    pr_number: int = 0
+    """0 for the pull request of the event."""
+    plan_file: Path | None = None
+    github_token: str = field(default="", repr=False)
     dry_run: bool = False
     detailed_exitcode: bool = False
     output_format: OutputFormat = "text"

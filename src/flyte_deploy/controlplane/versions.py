@@ -1,0 +1,68 @@
+"""All tasks of a project and domain, and all their versions."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from flyteidl2.common.list_pb2 import ListRequest, Sort
+from flyteidl2.task.task_definition_pb2 import TaskName
+from flyteidl2.task.task_service_pb2 import ListTasksRequest, ListVersionsRequest
+
+from flyte_deploy.controlplane.client import ControlPlane
+from flyte_deploy.controlplane.listing import one_of, page, project_id
+from flyte_deploy.controlplane.unary import Call, Work, run_all
+from flyte_deploy.model import RegisteredTask, Target
+
+
+@dataclass(frozen=True)
+class TaskVersion:
+    """A version of a task and when it was created, UTC."""
+
+    name: str
+    version: str
+    created: dt.datetime
+
+
+def list_tasks(plane: ControlPlane, target: Target, version: str = "") -> list[RegisteredTask]:
+    """All tasks of a target with their newest version, by name; or those that have `version`, with that."""
+    return plane.do(_tasks(plane, target, version))
+
+
+def list_versions(plane: ControlPlane, target: Target, names: Iterable[str], limit: int) -> list[TaskVersion]:
+    """The newest versions of tasks, at most `limit` of each; a call for each task."""
+    works = (_versions(plane, target, name, limit) for name in names)
+    rows = run_all(works, concurrency=plane.concurrency, retry=plane.retry)
+    return [row for of_task in rows for row in of_task]
+
+
+def _tasks(plane: ControlPlane, target: Target, version: str) -> Work[list[RegisteredTask]]:
+    filters = [one_of("version", [version])] if version else []
+    rows: list[RegisteredTask] = []
+    token = ""
+    while True:
+        request = ListTasksRequest(request=page(token, filters, ["name"]), project_id=project_id(target))
+        answer = yield Call(plane.server, plane.server.tasks.ListTasks, request, "listing tasks")
+        rows.extend(
+            RegisteredTask(row.task_id.name, row.task_id.version, row.metadata.environment_name)
+            for row in answer.tasks
+        )
+        if not answer.token or answer.token == token:
+            return [row for row in rows if not version or row.version == version]
+        token = answer.token
+
+
+def _versions(plane: ControlPlane, target: Target, name: str, limit: int) -> Work[list[TaskVersion]]:
+    request = ListVersionsRequest(
+        request=ListRequest(
+            limit=min(limit, 200), sort_by_fields=[Sort(key="created_at", direction=Sort.DESCENDING)]
+        ),
+        task_name=TaskName(org=target.org, project=target.project, domain=target.domain, name=name),
+    )
+    doing = f"listing the versions of task '{name}'"
+    answer = yield Call(plane.server, plane.server.tasks.ListVersions, request, doing)
+    return [
+        TaskVersion(name, row.version, row.deployed_at.ToDatetime(tzinfo=dt.timezone.utc))
+        for row in answer.versions
+    ]

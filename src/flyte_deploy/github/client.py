@@ -1,0 +1,142 @@
+"""A repository at GitHub, through PyGithub: retries, rate limits, and errors in words."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from flyte_deploy.errors import DeployError
+
+_LONGEST_WAIT = 90.0
+"""Seconds that are waited for a rate limit: nobody wants a job to hang for the comment."""
+_ATTEMPTS = 4
+
+
+class Repository:
+    """A repository, asked with a token.
+
+    Args:
+        name: ``owner/name``.
+        token: it is sent to `api_url` and shown nowhere.
+        api_url: of GitHub, or of an Enterprise Server.
+        secrets: what must not be in anything that is sent: nobody else masks it there.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        token: str,
+        api_url: str = "https://api.github.com",
+        secrets: Sequence[str] = (),
+        wait: float = _LONGEST_WAIT,
+    ) -> None:
+        from github import Auth, Github, GithubRetry
+
+        # Its own lines would stand between ours.
+        logging.getLogger("github").setLevel(logging.CRITICAL)
+        retry = GithubRetry(
+            total=_ATTEMPTS,
+            secondary_rate_wait=min(60.0, wait),
+            max_rate_limit_wait=wait,
+            backoff_factor=0.5,
+            backoff_max=10,
+        )
+        self.name = name
+        self.api_url = api_url
+        self._secrets = sorted({*secrets, token} - {""}, key=len, reverse=True)
+        self._github = Github(
+            auth=Auth.Token(token),
+            base_url=api_url,
+            retry=retry,
+            timeout=20,
+            per_page=100,
+            seconds_between_requests=0,
+            seconds_between_writes=0,
+            lazy=True,
+        )
+
+    def __repr__(self) -> str:
+        return f"Repository({self.name!r})"
+
+    @property
+    def repository(self) -> Any:
+        """PyGithub's own, not asked for yet."""
+        return self._github.get_repo(self.name, lazy=True)
+
+    def redacted(self, text: str) -> str:
+        """The text with ``***`` in place of secrets."""
+        for secret in self._secrets:
+            text = text.replace(secret, "***")
+        return text
+
+    def login(self) -> str | None:
+        """Who the token belongs to; None for the token of an app, which may not ask."""
+        from github import GithubException
+
+        try:
+            with self.asking("asking who the token belongs to", "") as ask:
+                return str(ask(lambda: self._github.get_user().login))
+        except DeployError as error:
+            cause = error.__cause__
+            if isinstance(cause, GithubException) and cause.status in (401, 403, 404):
+                return None
+            raise
+
+    def branch_head(self, branch: str) -> str:
+        """The commit that a branch is at."""
+        with self.asking(f"looking up branch {branch}", "contents: read") as ask:
+            return str(ask(lambda: self.repository.get_git_ref(f"heads/{branch}").object.sha))
+
+    def pull_is_open(self, number: int) -> bool:
+        """Whether a pull request is open."""
+        with self.asking(f"looking up pull request #{number}", "pull-requests: read") as ask:
+            return bool(ask(lambda: self.repository.get_pull(number).state) == "open")
+
+    @contextmanager
+    def asking(self, doing: str, permission: str) -> Iterator[Callable[[Callable[[], Any]], Any]]:
+        """What goes wrong inside becomes a `DeployError`.
+
+        Args:
+            doing: what is asked for, in words.
+            permission: what the token needs for it.
+        """
+        import requests
+
+        from github import GithubException
+
+        try:
+            yield lambda what: what()
+        except GithubException as error:
+            raise self._explained(error, doing, permission) from error
+        except (requests.RequestException, OSError, ValueError, KeyError, TypeError) as error:
+            # An answer of another shape comes from a proxy or a login page.
+            reason = self.redacted(f"{type(error).__name__}: {error}")
+            raise DeployError(
+                f"GitHub cannot be reached: {doing}: {reason[:300]}",
+                where=self.api_url,
+                mend="Look at the network of the runner, HTTPS_PROXY and GITHUB_API_URL.",
+            ) from error
+
+    def _explained(self, error: Any, doing: str, permission: str) -> DeployError:
+        from github import RateLimitExceededException
+
+        data = error.data if isinstance(error.data, dict) else {}
+        said = self.redacted(str(data.get("message") or error.message or "no reason given"))[:300]
+        what = f"GitHub refuses ({error.status}): {doing}: {said}"
+        mend = "The log of the run says more with debug logging."
+        if isinstance(error, RateLimitExceededException):
+            mend = "Too many requests were made with this token: run it again later."
+        elif error.status == 401:
+            mend = "The token is not valid (any more): give input github-token the job's own, github.token."
+        elif error.status in (403, 404) and permission:
+            mend = f"The token may lack a permission: add `{permission}` to the job's permissions."
+            if error.status == 404:
+                mend += " Or there is no such thing in this repository."
+        elif error.status == 422:
+            details = "; ".join(str(one)[:200] for one in data.get("errors") or ())
+            what = f"{what}{f' ({self.redacted(details)})' if details else ''}"
+        elif error.status >= 500:
+            mend = "GitHub has trouble: run it again later."
+        return DeployError(what, where=self.api_url, mend=mend)
