@@ -12,6 +12,7 @@ from cmarkgfm.cmark import Options
 from flyte_deploy.action import outputs, summary
 from flyte_deploy.errors import DeployError
 from flyte_deploy.model import Plan, Target
+from flyte_deploy.report.markdown import SUMMARY_LIMIT
 from tests.harness.log import file_command
 
 HOSTILE = "1\nversion=forged\nversion<<EOF\nforged\nEOF\nflyte_deploy_\n"
@@ -76,9 +77,7 @@ def test_outputs_that_hold_something_masked_are_named() -> None:
 
 def test_a_summary_renders_as_text_whatever_it_holds(tmp_path: Path) -> None:
     hostile = "<img src=x onerror=alert(1)> @octocat | `code` [a](javascript:x) **b** ![i](http://x)\n# h"
-    markdown = summary.summary_of(plan(version=hostile)) + summary.failure_of(
-        DeployError(hostile, where=hostile, mend=hostile, details=(hostile,))
-    )
+    markdown = summary.failure_of(DeployError(hostile, where=hostile, mend=hostile, details=(hostile,)))
     html = cmarkgfm.github_flavored_markdown_to_html(markdown, options=Options.CMARK_OPT_UNSAFE)
     for forbidden in ("<img", "<a ", "<strong", "<h1", "<script"):
         assert forbidden not in html
@@ -90,4 +89,4 @@ def test_a_summary_renders_as_text_whatever_it_holds(tmp_path: Path) -> None:
 def test_a_summary_stops_before_it_would_vanish(tmp_path: Path) -> None:
     path = tmp_path / "summary"
     summary.write("é" * (1 << 20), {"GITHUB_STEP_SUMMARY": str(path)})
-    assert path.stat().st_size <= summary.LIMIT + 1
+    assert path.stat().st_size <= SUMMARY_LIMIT + 1

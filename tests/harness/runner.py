@@ -84,6 +84,8 @@ class Runner:
         repository: `owner/name`.
         environment: more variables of the job.
         inside: where its folders are mounted; other runners of the same workflows have other places.
+        ref: what the workflow runs for.
+        api_url: GitHub's API.
     """
 
     engine: Engine
@@ -93,6 +95,8 @@ class Runner:
     repository: str = "octo/flows"
     environment: dict[str, str] = field(default_factory=dict)
     inside: Mapping[str, str] = field(default_factory=lambda: INSIDE)
+    ref: str = "refs/heads/main"
+    api_url: str = "https://api.github.com"
 
     def __post_init__(self) -> None:
         name = self.repository.partition("/")[2]
@@ -153,7 +157,11 @@ class Runner:
             during: told the container's name as soon as it runs; may send it signals.
         """
         files = self._file_commands()
-        self._event(payload if payload is not None else {"ref": "refs/heads/main"})
+        usual = {
+            "ref": self.ref,
+            "repository": {"full_name": self.repository, "default_branch": "main"},
+        }
+        self._event(payload if payload is not None else usual)
         container = f"action_{uuid.uuid4().hex}"
         environment = self._environment(with_, env or {}, event, files)
         command = [
@@ -237,13 +245,13 @@ class Runner:
             "GITHUB_ACTIONS": "true",
             "GITHUB_ACTION": "__self",
             "GITHUB_ACTOR": "mona",
-            "GITHUB_API_URL": "https://api.github.com",
+            "GITHUB_API_URL": self.api_url,
             "GITHUB_EVENT_NAME": event,
             "GITHUB_EVENT_PATH": str(self.paths["workflow"] / "event.json"),
             "GITHUB_JOB": "deploy",
-            "GITHUB_REF": "refs/heads/main",
-            "GITHUB_REF_NAME": "main",
-            "GITHUB_REF_TYPE": "branch",
+            "GITHUB_REF": self.ref,
+            "GITHUB_REF_NAME": self.ref.split("/", 2)[2],
+            "GITHUB_REF_TYPE": "tag" if self.ref.startswith("refs/tags/") else "branch",
             "GITHUB_REPOSITORY": self.repository,
             "GITHUB_REPOSITORY_OWNER": self.repository.partition("/")[0],
             "GITHUB_RUN_ATTEMPT": "1",

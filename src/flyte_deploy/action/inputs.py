@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import os
 import re
@@ -9,9 +10,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from flyte_deploy.action.event import Event
+from flyte_deploy.action.events import Policy, decide
+from flyte_deploy.action.policy import applied, facts_of
 from flyte_deploy.errors import DeployError
 from flyte_deploy.secrets import SECRETS
-from flyte_deploy.settings import ACTION, Option, Settings, early, options_of, resolve
+from flyte_deploy.settings import ACTION, Option, Settings, check, check_trust, early, gather, options_of
 
 PREFIX = "INPUT_"
 
@@ -28,12 +32,14 @@ class Asked:
         workspace: the checkout that GitHub has made room for, absolute.
         folder: where the step works, in it.
         given: the inputs that were said, by name.
+        policy: what is done for the event; the settings follow it. None where no event was given.
     """
 
     settings: Settings
     workspace: Path
     folder: Path
     given: Mapping[str, str]
+    policy: Policy | None = None
 
 
 def default_input(option: Option) -> str:
@@ -85,8 +91,8 @@ def early_input(name: str, environ: Mapping[str, str]) -> object:
     return early(INPUTS[name].parameter, {INPUTS[name].parameter: value or None}, environ)
 
 
-def read(environ: Mapping[str, str]) -> Asked:
-    """All inputs, checked.
+def read(environ: Mapping[str, str], event: Event | None = None) -> Asked:
+    """All inputs, checked, and what the event makes of them.
 
     Raises:
         DeployError: everything that can be seen to be wrong before any work, in the words of a workflow.
@@ -114,14 +120,23 @@ def read(environ: Mapping[str, str]) -> Asked:
     _check_configuration(
         str(given.get("config") or environ.get("FLYTE_DEPLOY_CONFIG", "")), environ, workspace, cwd
     )
-    settings = resolve(flags, environ, cwd, command=ACTION)
+    settings, policy = gather(flags, environ, cwd, command=ACTION), None
+    check_trust(settings, environ, cwd)
+    if event is not None:
+        policy = decide(event, facts_of(environ, settings), settings)
+        settings = applied(settings, policy)
+        settings = dataclasses.replace(settings, untrusted=settings.untrusted or event.untrusted)
+    if policy is not None and policy.do in ("skip", "post-comment", "close"):
+        # No code is looked at.
+        return Asked(settings, workspace, cwd, given, policy)
+    check(settings, cwd)
     # The selection may have come from elsewhere than the inputs.
     for name, path in (("root-dir", settings.root_dir), *(("path", path) for path in settings.paths)):
         _inside(workspace, path, name)
     for name, file in (("ca-cert", settings.ca_cert), ("buildkit-tls", settings.buildkit_tls)):
         if file is not None:
             _leads_nowhere_else(workspace, file, f"input {name}")
-    return Asked(settings, workspace, cwd, given)
+    return Asked(settings, workspace, cwd, given, policy)
 
 
 def _check_configuration(named: str, environ: Mapping[str, str], workspace: Path, cwd: Path) -> None:

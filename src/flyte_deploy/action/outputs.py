@@ -26,6 +26,9 @@ OUTPUTS: dict[str, str] = {
     "images-cached": "How many images were there already.",
     "registered": "How many tasks were registered (with dry-run: would be).",
     "unchanged": "How many tasks were there already.",
+    "changed": "JSON list of the tasks that are new, changed or gone, against what was registered.",
+    "record": "Address of the record of this deployment; empty where nothing was registered or no store "
+    "keeps records.",
     "console-url": "Address of Flyte's console for the project and domain; empty where that is not known.",
     "plan": "The plan as JSON (docs/output.schema.json). Where it is longer than 256 KiB, the name of a file "
     "that holds it, relative to ${{ runner.temp }}.",
@@ -55,9 +58,17 @@ def outputs_of(outcome: Plan | Deployment, plan_output: str) -> dict[str, str]:
         "images-cached": str(sum(1 for image in images if image.known and image.seconds is None)),
         "registered": str(len(plan.to_register)),
         "unchanged": str(len(plan.tasks) - len(plan.to_register)),
+        "changed": _json(_changed(plan)),
+        "record": deployment.record_uri if deployment else "",
         "console-url": console_url(plan),
         "plan": plan_output,
     }
+
+
+def _changed(plan: Plan) -> list[str]:
+    if plan.difference is None:
+        return []
+    return [task.name for task in plan.difference.tasks if task.state in ("new", "changed", "gone")]
 
 
 def console_url(plan: Plan) -> str:

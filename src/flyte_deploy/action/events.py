@@ -1,0 +1,368 @@
+"""The policy of events: from what happened, and what was asked for, to what is done. Nothing is asked here.
+
+`docs/previews.md` has the table of events; a test holds the two together.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any, Literal
+
+from flyte_deploy.action.event import Event
+from flyte_deploy.errors import DeployError
+from flyte_deploy.settings import Settings
+
+Do = Literal["push", "preview", "release", "plan", "close", "post-comment", "skip"]
+
+FOREIGN = frozenset({"pull_request_target", "workflow_run", "issue_comment"})
+"""Events that run with the repository's secrets on behalf of somebody who may have none."""
+
+_BRANCH, _TAG = "refs/heads/", "refs/tags/"
+_FORBIDDEN = re.compile(r"[^A-Za-z0-9._-]+")
+_DEPENDABOT = "dependabot[bot]"
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known of the job besides its event.
+
+    Args:
+        ref: ``refs/heads/…`` or ``refs/tags/…``, of GITHUB_REF.
+        sha: the commit that the workflow runs for.
+        repository: ``owner/name``.
+        actor: who set it off.
+        credentials: whether there is anything to log in to the control plane with.
+    """
+
+    ref: str = ""
+    sha: str = ""
+    repository: str = ""
+    actor: str = ""
+    credentials: bool = True
+
+
+@dataclass(frozen=True)
+class Policy:
+    """What is done.
+
+    Args:
+        do: ``push``, ``preview`` and ``release`` deploy, ``plan`` says what would be, ``close`` ends a
+            preview, ``post-comment`` posts a plan that another job made, ``skip`` is nothing at all.
+        why: why that, in words.
+        project: where to.
+        domain: likewise.
+        version: text or template of the version; empty for what was asked for.
+        triggers: whether triggers go along.
+        offline: whether the control plane is left alone: code that nobody vouches for is only looked at.
+        compare_to: what the difference is taken against, as ``project/domain``; empty for the target.
+        reuse_from: what bundle and images may be taken over from; empty for nothing.
+        number: the pull request, 0 for none.
+        head: the pull request's head commit; of a push its commit.
+        branch: the branch that a push is of; empty where it does not matter that it moves on.
+        merged: of a pull request that is closed.
+        notes: what a reader should know.
+    """
+
+    do: Do
+    why: str
+    project: str = ""
+    domain: str = ""
+    version: str = ""
+    triggers: bool = True
+    offline: bool = False
+    compare_to: str = ""
+    reuse_from: str = ""
+    number: int = 0
+    head: str = ""
+    branch: str = ""
+    merged: bool = False
+    notes: tuple[str, ...] = ()
+
+    @property
+    def target(self) -> str:
+        """Project and domain, in words."""
+        return f"{self.project}/{self.domain}"
+
+    @property
+    def deploys(self) -> bool:
+        """Whether anything is registered."""
+        return self.do in ("push", "preview", "release")
+
+
+def decide(event: Event, facts: Facts, settings: Settings) -> Policy:
+    """Decide what is done for an event.
+
+    Raises:
+        DeployError: for an event that may not do what was asked for, for targets that must not be the same,
+            for a tag that fits no pattern, and for a payload without a field that this takes.
+    """
+    mode = settings.mode
+    if mode == "post-comment":
+        return _post_comment(event, settings)
+    if event.name in FOREIGN:
+        raise DeployError(
+            f"the event {event.name} runs with the repository's secrets, so that it executes no code of a"
+            " pull request",
+            where=f"on: {event.name}",
+            mend="Use on: pull_request. To comment on the pull requests of forks, set mode: post-comment"
+            " here and post the plan of a job without secrets.",
+            usage=True,
+        )
+    if event.name == "pull_request":
+        return _pull_request(event, facts, settings)
+    if mode == "preview":
+        raise DeployError(
+            f"the event {event.name or 'unknown'} has no pull request to preview",
+            where="--mode",
+            mend="Use on: pull_request, or leave out mode.",
+            usage=True,
+        )
+    if event.payload.get("deleted") is True or event.name == "delete":
+        return Policy("skip", f"{_short(str(event.payload.get('ref', facts.ref)))} was deleted")
+    if mode == "plan":
+        return _plan(settings, "mode: plan")
+    if event.name == "merge_group":
+        return _plan(settings, "a merge group is not merged yet", mode=mode)
+    if event.name == "release":
+        return _release_event(event, settings)
+    tag = facts.ref.removeprefix(_TAG) if facts.ref.startswith(_TAG) else ""
+    if mode == "release" or (mode == "auto" and tag):
+        return _release(tag, f"tag {tag}", settings)
+    return _push(event, facts, settings)
+
+
+def _push(event: Event, facts: Facts, settings: Settings) -> Policy:
+    branch = facts.ref.removeprefix(_BRANCH) if facts.ref.startswith(_BRANCH) else ""
+    if settings.mode == "auto":
+        usual = _text(event.payload, "repository", "default_branch")
+        if branch != usual:
+            why = f"{_short(facts.ref) or 'this'} is not the default branch, {usual} (mode: push deploys it)"
+            return _plan(settings, why)
+    kinds = {
+        "push": f"a push to {branch or facts.ref}",
+        "schedule": f"the schedule, on {branch}",
+        "workflow_dispatch": f"started by hand, on {branch or facts.ref}",
+        "repository_dispatch": f"a repository_dispatch, on {branch}",
+    }
+    return Policy(
+        "push",
+        kinds.get(event.name, f"the event {event.name}, on {branch or facts.ref}"),
+        project=settings.project,
+        domain=settings.domain,
+        head=facts.sha,
+        branch=branch,
+    )
+
+
+def _pull_request(event: Event, facts: Facts, settings: Settings) -> Policy:
+    payload = event.payload
+    number = payload.get("number")
+    if not isinstance(number, int):
+        raise _missing("number")
+    head = _text(payload, "pull_request", "head", "sha")
+    closed = payload.get("action") == "closed"
+    if settings.mode in ("push", "release"):
+        raise DeployError(
+            f"mode {settings.mode} is not for pull requests: their code is not merged yet",
+            where="--mode",
+            mend="Leave out mode, or have the step run for pushes only.",
+            usage=True,
+        )
+    project, domain = settings.preview_project or settings.project, settings.preview_domain
+    base = f"{settings.project}/{settings.domain}" if settings.domain else ""
+    pull = payload.get("pull_request")
+    repository = pull.get("head", {}).get("repo") if isinstance(pull, dict) else None
+    # The repository of a fork that was deleted is null.
+    source = repository.get("full_name") if isinstance(repository, dict) else None
+    stranger = ""
+    if source is None or source != (facts.repository or source):
+        stranger = "a fork's pull request has no secrets, and its code is nobody's here"
+    elif facts.actor == _DEPENDABOT or _sender(payload) == _DEPENDABOT:
+        stranger = "a pull request of Dependabot has no secrets"
+    if closed:
+        if stranger:
+            return Policy("skip", f"pull request #{number} was closed: {stranger}, so there is no preview")
+        merged = isinstance(pull, dict) and pull.get("merged") is True
+        why = f"pull request #{number} was {'merged' if merged else 'closed'}"
+        _check_preview(settings, project, domain)
+        return Policy("close", why, project=project, domain=domain, number=number, head=head, merged=merged)
+    if stranger or settings.mode == "plan":
+        why = stranger or "mode: plan"
+        return Policy(
+            "plan",
+            f"pull request #{number}: {why}",
+            project=project,
+            domain=domain,
+            version=f"pr-{number}-{{content}}",
+            offline=bool(stranger),
+            compare_to="" if stranger else base,
+            number=number,
+            head=head,
+            triggers=settings.preview_triggers,
+        )
+    _check_preview(settings, project, domain)
+    if not facts.credentials:
+        return Policy(
+            "plan",
+            f"pull request #{number}: there are no credentials for the control plane",
+            project=project,
+            domain=domain,
+            version=f"pr-{number}-{{content}}",
+            offline=True,
+            number=number,
+            head=head,
+            triggers=settings.preview_triggers,
+        )
+    return Policy(
+        "preview",
+        f"pull request #{number}",
+        project=project,
+        domain=domain,
+        version=f"pr-{number}-{{content}}",
+        triggers=settings.preview_triggers,
+        compare_to=base,
+        number=number,
+        head=head,
+    )
+
+
+def _check_preview(settings: Settings, project: str, domain: str) -> None:
+    """Refuse to preview where anything else is deployed: a preview would become the newest there."""
+    others: dict[str, str] = {}
+    if settings.domain:
+        others[f"{settings.project}/{settings.domain}"] = "where pushes are deployed to"
+    for pattern, target in tag_targets(settings):
+        others[target] = f"where tags {pattern} are released to"
+    where = others.get(f"{project}/{domain}")
+    if where is not None:
+        raise DeployError(
+            f"previews would be deployed to {project}/{domain}, {where}",
+            where="--preview-domain",
+            mend="A preview would become the newest version there: name another one with --preview-domain or"
+            " --preview-project.",
+            usage=True,
+        )
+
+
+def _release_event(event: Event, settings: Settings) -> Policy:
+    action = event.payload.get("action")
+    if action not in ("published", "released", "prereleased"):
+        return Policy("skip", f"a release was {action or 'touched'}, not published")
+    tag = _text(event.payload, "release", "tag_name")
+    return _release(tag, f"release {tag}", settings)
+
+
+def _release(tag: str, why: str, settings: Settings) -> Policy:
+    if not tag:
+        raise DeployError(
+            "there is no tag to release",
+            where="--mode",
+            mend="Have the workflow run for tags (on: push: tags:), or leave out mode.",
+            usage=True,
+        )
+    targets = tag_targets(settings)
+    target = next((where for pattern, where in targets if fnmatchcase(tag, pattern)), "")
+    if not target:
+        raise DeployError(
+            f"the tag {tag} fits no pattern: {', '.join(pattern for pattern, _ in targets)}",
+            where="--tag-domains",
+            mend="Add one that it fits, such as *=production, or have the workflow not run for it.",
+            usage=True,
+        )
+    project, _, domain = target.rpartition("/")
+    pushed = f"{settings.project}/{settings.domain}" if settings.domain else ""
+    notes: tuple[str, ...] = ()
+    if not pushed:
+        notes = ("without input domain nobody knows what the default branch deploys: nothing is taken over",)
+    return Policy(
+        "release",
+        f"{why} to {target}",
+        project=project,
+        domain=domain,
+        version=_FORBIDDEN.sub("-", tag).strip("-._"),
+        reuse_from=pushed if pushed != target else "",
+        notes=notes,
+    )
+
+
+def tag_targets(settings: Settings) -> list[tuple[str, str]]:
+    """The patterns of tags and where they are released to, as ``project/domain``, in order.
+
+    Raises:
+        DeployError: for what is no list of patterns and domains.
+    """
+    found = []
+    for entry in re.split(r"[,\n]", settings.tag_domains):
+        pattern, equals, target = (part.strip() for part in entry.partition("="))
+        if not entry.strip():
+            continue
+        if not equals or not pattern or not target or target.count("/") > 1:
+            raise DeployError(
+                f"{entry.strip()!r} is no pattern of tags with a domain",
+                where="--tag-domains",
+                mend="Write PATTERN=DOMAIN, such as 'v*-rc*=staging, v*=production'.",
+                usage=True,
+            )
+        found.append((pattern, target if "/" in target else f"{settings.project}/{target}"))
+    return found
+
+
+def _plan(settings: Settings, why: str, mode: str = "auto") -> Policy:
+    if mode not in ("auto", "plan"):
+        raise DeployError(
+            f"mode {mode} is not for this event: {why}",
+            where="--mode",
+            mend="Leave out mode, or have the step run for other events.",
+            usage=True,
+        )
+    return Policy("plan", why, project=settings.project, domain=settings.domain)
+
+
+def _post_comment(event: Event, settings: Settings) -> Policy:
+    number = settings.pr_number or event.payload.get("number")
+    if not isinstance(number, int) or number < 1:
+        raise DeployError(
+            "mode post-comment needs to know the pull request",
+            where="--pr-number",
+            mend="Hand its number over from the job that made the plan, and give it with --pr-number.",
+            usage=True,
+        )
+    if settings.plan_file is None:
+        raise DeployError(
+            "mode post-comment needs the plan to post",
+            where="--plan-file",
+            mend="Download what the job without secrets has uploaded, and name the file with --plan-file.",
+            usage=True,
+        )
+    return Policy("post-comment", f"a plan is posted to pull request #{number}", number=number)
+
+
+def _sender(payload: Mapping[str, Any]) -> str:
+    pull = payload.get("pull_request")
+    user = pull.get("user") if isinstance(pull, dict) else None
+    return str(user.get("login", "")) if isinstance(user, dict) else ""
+
+
+def _text(payload: Mapping[str, Any], *path: str) -> str:
+    value: Any = payload
+    for name in path:
+        value = value.get(name) if isinstance(value, dict) else None
+    if not isinstance(value, str) or not value:
+        raise _missing(".".join(path))
+    return value
+
+
+def _missing(field: str) -> DeployError:
+    return DeployError(
+        f"the event's payload has no {field}",
+        where="environment GITHUB_EVENT_PATH",
+        mend="The runner writes it; where this is no runner of GitHub's, say with --mode what is to be done.",
+        usage=True,
+    )
+
+
+def _short(ref: str) -> str:
+    return ref.removeprefix(_BRANCH).removeprefix(_TAG)

@@ -1,0 +1,190 @@
+"""What GitHub is told of a run, and what it is asked: comment, deployment, state of branch and pull request.
+
+Nothing here fails a deploy: what goes wrong is a warning that says which permission is missing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+from flyte_deploy.action.events import Policy
+from flyte_deploy.action.log import Log
+from flyte_deploy.errors import DeployError
+from flyte_deploy.report.markdown import comment
+from flyte_deploy.report.story import Closed, Story
+from flyte_deploy.secrets import SECRETS
+from flyte_deploy.settings import Settings
+
+if TYPE_CHECKING:
+    from flyte_deploy.github.client import Repository
+    from flyte_deploy.github.deployments import State, Tracked
+
+_T = TypeVar("_T")
+
+
+@dataclass
+class Reviewer:
+    """GitHub, for one run.
+
+    Args:
+        repository: asked with the job's token.
+        policy: what is done.
+        settings: the inputs.
+        root: the project's folder in the repository, empty for the repository itself.
+        run_url: the workflow run.
+        log: gets warnings.
+    """
+
+    repository: Repository
+    policy: Policy
+    settings: Settings
+    root: str
+    run_url: str
+    log: Log
+    _tracked: Tracked | None = None
+
+    def begin(self) -> None:
+        """Say that a deployment is under way."""
+        policy, settings = self.policy, self.settings
+        if not policy.deploys or settings.github_deployment == "off" or not policy.head:
+            return
+        from flyte_deploy.github.deployments import PREVIEWS, start
+
+        what = f"pull request #{policy.number}" if policy.number else policy.target
+        self._tracked = self._try(
+            lambda: start(
+                self.repository,
+                commit=policy.head,
+                environment=PREVIEWS if policy.number else settings.domain,
+                root=self.root,
+                number=policy.number,
+                description=f"flyte-deploy {policy.do}: {what}",
+                production=policy.do == "release",
+            )
+        )
+
+    def not_wanted(self) -> str:
+        """Why a deploy that is ready to register is no longer wanted; empty where it is."""
+        policy = self.policy
+        if policy.do == "preview" and self._try(lambda: self.repository.pull_is_open(policy.number)) is False:
+            return f"pull request #{policy.number} was closed meanwhile"
+        if policy.do == "push" and policy.branch and policy.head and self.settings.if_stale == "skip":
+            newest = self._try(lambda: self.repository.branch_head(policy.branch))
+            if newest and newest != policy.head:
+                return f"{policy.branch} has moved on to {newest[:7]} meanwhile (if-stale: deploy goes on)"
+        return ""
+
+    def end(self, story: Story | None, state: State, console_url: str = "", said: str = "") -> None:
+        """Say what came of it: the comment of a pull request, and the state of the deployment."""
+        if story is not None:
+            self.comment(story)
+        tracked = self._tracked
+        if tracked is not None:
+            self._try(lambda: tracked.status(state, description=said, url=console_url, log_url=self.run_url))
+            if state == "success" and self.policy.number:
+                self._end_deployments(but=int(tracked.deployment.id))
+
+    def close(self, closed: Closed) -> None:
+        """Say that a preview is over."""
+        self._end_deployments()
+        self.comment(closed)
+
+    def comment(self, story: Story | Closed) -> None:
+        """Put the story into the comment of the pull request."""
+        settings, number = self.settings, self.policy.number
+        how = settings.comment
+        if not number or how == "off" or self.policy.offline:
+            return
+        plan = story.plan if isinstance(story, Story) else None
+        shared = bool(settings.comment_group)
+        self._put(
+            lambda room: comment(story, room),
+            number,
+            shared=shared,
+            fresh=how == "new" and isinstance(story, Story),
+            create=how != "changes" or plan is None or plan.has_changes,
+        )
+
+    def post(self, text: Callable[[int], str], number: int) -> None:
+        """Put a text that was made elsewhere into the comment.
+
+        Raises:
+            DeployError: where GitHub refuses: it is all that there was to do.
+        """
+        self._put(text, number, shared=bool(self.settings.comment_group), strict=True)
+
+    def _put(
+        self,
+        render: Callable[[int], str],
+        number: int,
+        *,
+        shared: bool,
+        fresh: bool = False,
+        create: bool = True,
+        strict: bool = False,
+    ) -> None:
+        from flyte_deploy.github.comments import put_comment
+        from flyte_deploy.github.marker import key_of
+
+        group = self.settings.comment_group
+        key = key_of("group", group) if group else key_of("target", self.policy.target, self.root)
+
+        def put() -> str:
+            return put_comment(
+                self.repository,
+                number,
+                key=key,
+                part=key_of(self.policy.target, self.root),
+                render=lambda room: SECRETS.redact(render(room)),
+                fresh=fresh,
+                create=create,
+                shared=shared,
+            )
+
+        url = put() if strict else self._try(put)
+        if url:
+            self.log.line(f"comment {url}")
+
+    def _end_deployments(self, but: int = 0) -> None:
+        if self.settings.github_deployment == "off":
+            return
+        from flyte_deploy.github.deployments import PREVIEWS, end
+
+        self._try(
+            lambda: end(
+                self.repository,
+                environment=PREVIEWS,
+                root=self.root,
+                number=self.policy.number,
+                log_url=self.run_url,
+                but=but,
+            )
+        )
+
+    def _try(self, ask: Callable[[], _T]) -> _T | None:
+        try:
+            return ask()
+        except DeployError as error:
+            self.log.warning(f"{error.what}. {error.mend}" if error.mend else error.what)
+            return None
+
+
+def reviewer_of(
+    environ: Mapping[str, str], settings: Settings, policy: Policy, root: str, log: Log
+) -> Reviewer | None:
+    """GitHub with the token of the inputs; None where there is no token."""
+    name = environ.get("GITHUB_REPOSITORY", "")
+    if not settings.github_token or not name:
+        return None
+    from flyte_deploy.github.client import Repository
+    from flyte_deploy.records.record import origin_of
+
+    repository = Repository(
+        name,
+        settings.github_token,
+        environ.get("GITHUB_API_URL") or "https://api.github.com",
+        SECRETS.values(),
+    )
+    return Reviewer(repository, policy, settings, root, origin_of(environ)["run"], log)
