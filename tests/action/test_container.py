@@ -127,7 +127,7 @@ def test_what_user_code_prints_is_shown_and_does_nothing(job: Job, services_of_j
     masks = [c.message for c in step.commands if c.name == "add-mask"]
     assert masks[0] == "runtime-token-of-the-job"
     # The others are signatures of addresses that were uploaded to.
-    assert all("signature=" in mask for mask in masks[1:])
+    assert all("signature" in mask for mask in masks[1:])
     assert step.log.count("forged") == 6
 
 
