@@ -23,7 +23,17 @@ from flyte_deploy.errors import DeployError
 from flyte_deploy.images import buildx
 from flyte_deploy.images.docker_config import auth_variable
 from flyte_deploy.images.places import Asked, Place, Places, caches, is_lost, no_engine, spread
-from flyte_deploy.images.recipe import Built, Finder, Found, Listen, Recipe, Registries, Wanted, together
+from flyte_deploy.images.recipe import (
+    Built,
+    Finder,
+    Found,
+    Listen,
+    Recipe,
+    Registries,
+    Wanted,
+    finish,
+    together,
+)
 from flyte_deploy.images.reference import Reference, is_loopback
 from flyte_deploy.model import Progress
 from flyte_deploy.settings import Settings
@@ -200,8 +210,7 @@ class LocalBuilder:
 
         with self._resources, ThreadPoolExecutor(self.concurrency, thread_name_prefix="build") as executor:
             try:
-                for future in [executor.submit(one, image) for image in images]:
-                    future.result()
+                finish([executor.submit(one, image) for image in images])
             except BaseException:
                 self.stop()
                 raise

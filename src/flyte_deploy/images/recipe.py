@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future, wait
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -181,6 +182,19 @@ class Builder(Protocol):
 
     def describe(self) -> str:
         """The builder, in words for people."""
+
+
+def finish(futures: Sequence[Future[None]]) -> None:
+    """Wait for all of them; what one raises is raised.
+
+    A signal that comes in the instant before a thread begins to wait is seen only when the wait ends: so it
+    is never long.
+    """
+    pending = set(futures)
+    while pending:
+        _, pending = wait(pending, timeout=0.5)
+    for future in futures:
+        future.result()
 
 
 def together(failures: Sequence[DeployError], done: Sequence[Built]) -> DeployError:

@@ -19,7 +19,7 @@ from flyte_deploy.controlplane.builds import BackendImage, BuildRuns, NoBuilder,
 from flyte_deploy.controlplane.channel import Endpoint
 from flyte_deploy.errors import DeployError
 from flyte_deploy.images.identity import read_contents
-from flyte_deploy.images.recipe import Built, ContextFile, Found, Listen, Order, Wanted, together
+from flyte_deploy.images.recipe import Built, ContextFile, Found, Listen, Order, Wanted, finish, together
 from flyte_deploy.model import BuildRun, Bundle, BundleFile, Progress
 from flyte_deploy.stores.signed_url import SignedUrlStore
 
@@ -112,8 +112,7 @@ class RemoteBuilder:
         workers = max(self.concurrency, _SIDE_BY_SIDE)
         with ThreadPoolExecutor(workers, thread_name_prefix="build") as executor:
             try:
-                for future in [executor.submit(one, image) for image in images]:
-                    future.result()
+                finish([executor.submit(one, image) for image in images])
             except BaseException:
                 self._stop(listen)
                 raise
