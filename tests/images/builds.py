@@ -63,9 +63,9 @@ class Builds:
         (folder / "inputs.pb").write_bytes(Inputs(literals=literals).SerializeToString())
         folder.chmod(0o777)
         places = {
-            "{{.input}}": "/work/inputs.pb",
-            "{{.outputPrefix}}": "/work",
-            "{{.rawOutputDataPrefix}}": "/work/raw",
+            "{{.input}}": "/run-of-task/inputs.pb",
+            "{{.outputPrefix}}": "/run-of-task",
+            "{{.rawOutputDataPrefix}}": "/run-of-task/raw",
             "{{.runName}}": "r1",
             "{{.actionName}}": "a0",
         }
@@ -75,10 +75,10 @@ class Builds:
             del arguments[index - 1 : index + 1]
         position = arguments.index("--resolver")
         arguments[position:position] = [
-            *("--run-base-dir", "/work", "--org", "o", "--project", "p", "--domain", "d")
+            *("--run-base-dir", "/run-of-task", "--org", "o", "--project", "p", "--domain", "d")
         ]
         self.engine.docker(
-            *("run", "--rm", "--network", "none", "--volume", f"{folder}:/work"),
+            *("run", "--rm", "--network", "none", "--volume", f"{folder}:/run-of-task"),
             *("--volume", f"{self.server.data}:{self.server.data}:ro"),
             *(f"--env={pair.key}={pair.value}" for pair in container.env),
             *("--env=DO_NOT_TRACK=1", "--entrypoint", arguments[0]),
