@@ -76,7 +76,8 @@ def collected(task: object) -> tuple[Task, str]:
     serializer = Serializer(str(ROOT), ENVIRONMENTS, with_bundle=True, sync_local_sys_paths=False)
     request = asyncio.run(serializer.request(task))
     name = task.name  # type: ignore[attr-defined]
-    return Task(name=name, short_name="", environment="", request=request), serializer.image_cache
+    environment = name.partition(".")[0]
+    return Task(name=name, short_name="", environment=environment, request=request), serializer.image_cache
 
 
 def stamps(template: str, version: str = "v1", digest: str = "abc") -> Stamps:
@@ -132,7 +133,9 @@ def test_what_the_message_says_of_the_target_does_not_count() -> None:
     forged = DeployTaskRequest.FromString(task.request)
     for identity in (forged.task_id, forged.spec.task_template.id):
         identity.project, identity.domain, identity.version, identity.name = "theirs", "production", "v9", "n"
-    forged_task = Task(name="layered.one", short_name="", environment="", request=forged.SerializeToString())
+    forged_task = Task(
+        name="layered.one", short_name="", environment="layered", request=forged.SerializeToString()
+    )
     request = stamper(stamps(template))(forged_task, "", {})
     for identity in (request.task_id, request.spec.task_template.id):
         assert (identity.project, identity.domain, identity.version) == ("p", "d", "v1")
@@ -145,7 +148,7 @@ def test_a_placeholder_without_a_value_is_an_error() -> None:
     forged.spec.short_name = sdk.IMAGE.format("nowhere")
     with pytest.raises(DeployError, match="a placeholder was left"):
         stamper(stamps(template))(
-            Task(name="n", short_name="", environment="", request=forged.SerializeToString()), "", {}
+            Task(name="n", short_name="", environment="layered", request=forged.SerializeToString()), "", {}
         )
 
 

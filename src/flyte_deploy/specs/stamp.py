@@ -22,6 +22,8 @@ from flyte_deploy.model import BuildRun, Target, Task
 from flyte_deploy.specs import placeholders
 from flyte_deploy.specs.walk import change_text
 
+_LABEL = 63
+
 
 @dataclass(frozen=True)
 class Stamps:
@@ -104,7 +106,7 @@ def stamper(stamps: Stamps) -> Callable[[Task, str, Mapping[str, bool]], DeployT
             request.spec.documentation.source_code.link = link
         for trigger in request.triggers:
             trigger.spec.active = active.get(trigger.name, False)
-        run = stamps.image_runs.get(request.spec.environment.name)
+        run = stamps.image_runs.get(task.environment)
         if run is not None:
             request.spec.task_template.metadata.image_build_run.CopyFrom(
                 RunIdentifier(org=run.org, project=run.project, domain=run.domain, name=run.name)
@@ -125,7 +127,8 @@ def _own_identity(request: DeployTaskRequest, task: Task, stamps: Stamps) -> Non
         identity.domain = stamps.target.domain
         identity.name = task.name
         identity.version = stamps.version
-    if request.spec.environment.name not in ("", task.environment):
+    # The SDK cuts the name there to what a label of Kubernetes holds.
+    if request.spec.environment.name not in ("", task.environment, task.environment[:_LABEL]):
         raise DeployError(
             f"the request for task '{task.name}' says that it belongs to environment"
             f" '{request.spec.environment.name}', not to '{task.environment}'"
