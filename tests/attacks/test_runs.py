@@ -406,6 +406,13 @@ def swap(path):
     except OSError as error:
         return str(error)
 
+def mine(path):
+    try:
+        return os.stat(path).st_uid == os.getuid()
+    except FileNotFoundError:
+        # Folders of other runs come and go.
+        return False
+
 def captured(folder):
     try:
         return [str(path) for name in os.listdir(folder) for path in pathlib.Path(folder, name).iterdir()]
@@ -414,7 +421,7 @@ def captured(folder):
 
 own = pathlib.Path(os.environ["TMPDIR"])
 if str(HERE) == COPY:
-    (folder,) = [path for path in glob.glob("/tmp/flyte-deploy-*") if os.stat(path).st_uid == os.getuid()]
+    (folder,) = filter(mine, glob.glob("/tmp/flyte-deploy-*"))
     (own / "captures").write_text(folder)
 else:
     # The code is loaded once more, from the bundle, after all has been identified.

@@ -63,7 +63,7 @@ class Repository:
     @property
     def repository(self) -> Any:
         """PyGithub's own, not asked for yet."""
-        return self._github.get_repo(self.name, lazy=True)
+        return self._github.get_repo(self.name)
 
     def redacted(self, text: str) -> str:
         """The text with ``***`` in place of secrets."""
