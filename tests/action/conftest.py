@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -10,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests.engine import Engine
+from tests.github.server import GitHub
+from tests.github.server import running as github_running
 from tests.harness.image import action_image, image_with_project
 from tests.harness.runner import Runner
 from tests.harness.services import Services, services
@@ -64,3 +67,12 @@ def _jobs(engine: Engine, image: str, services_of_job: Services) -> Iterator[Job
     yield make
     for folder in folders:
         shutil.rmtree(folder)
+
+
+@pytest.fixture
+def github(engine: Engine, services_of_job: Services) -> Iterator[GitHub]:
+    """GitHub where the job's containers reach it: the address of their network on this machine."""
+    where = engine.docker("network", "inspect", services_of_job.network)
+    with github_running(json.loads(where)[0]["IPAM"]["Config"][0]["Gateway"]) as server:
+        yield server
+        assert server.problems == []
