@@ -263,6 +263,23 @@ class Bench:
             Row("peak memory, context of 200 MB", f"{memory / 1e6:.0f} MB", "200 MB", memory / 200e6, 1),
         ]
 
+    def releases(self) -> list[Row]:
+        """A release against the first deploy of the same content; what is said of a large deployment."""
+        from bench import releases
+
+        released, first = releases.release(self.folder / "releases", OURS)
+        rendered = releases.pages()
+        return [
+            Row(
+                "a release, against the first deploy",
+                f"{released:.2f} s",
+                f"{first:.2f} s",
+                released / first,
+                1 / 2,
+            ),
+            Row("comment and summary of 2,000 tasks, of 1 s", f"{rendered:.2f} s", "1.00 s", rendered, 1),
+        ]
+
     def container(self) -> list[Row]:
         """The action's container: its size, its start, an unchanged project, and staging."""
         from tests import engine as real
@@ -337,7 +354,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     names = (
         *("help", "verify", "images", "remote", "independent", "chain", "scale", "tree", "s3"),
-        *("container", "login"),
+        *("container", "login", "releases"),
     )
     parser.add_argument("only", nargs="*", choices=[*names, []], help="measure only these")
     parser.add_argument("--cap", type=float, default=600, help="seconds that the peer may take")
