@@ -23,7 +23,7 @@ from bench.measure import run
 from flyte_deploy.isolation.staging import Owner, copy_tree
 
 _RECENTLY_DELETED = 65
-"""Seconds after which ext4 gives a removed file's inode again (fs/ext4/ialloc.c: 60 s, where it is on disk)."""
+"""Seconds until ext4 uses a removed file's inode again: 60 in fs/ext4/ialloc.c, once that is on disk."""
 TARGET = {"project": "flytesnacks", "domain": "development", "insecure": "true"}
 
 
