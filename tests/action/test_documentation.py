@@ -83,6 +83,9 @@ def test_permissions_are_given_by_the_job_each_with_its_reason(block: Block) -> 
         assert job["permissions"]
         for name, access in job["permissions"].items():
             assert re.search(rf"^ +{name}: {access} # \w", block.text, re.MULTILINE), (name, access)
+        for step in job["steps"]:
+            if step.get("uses", "").startswith("actions/checkout@"):
+                assert step["with"]["persist-credentials"] == "false"
 
 
 @pytest.mark.parametrize("block", WORKFLOWS, ids=name_of)

@@ -1,4 +1,4 @@
-"""A private git repository over HTTP: whoever does not show the token is asked for a login, as GitHub does."""
+"""A private git repository over HTTP: whoever does not show the token is asked for a login."""
 
 from __future__ import annotations
 
