@@ -131,9 +131,30 @@ def test_events_with_the_repository_s_secrets_execute_nothing(name: str) -> None
     for mode in ("auto", "push", "preview", "release", "plan"):
         assert "executes no code of a pull request" in refused(event, MAIN, mode=mode).what
     made = decide(event, MAIN, settings(mode="post-comment", pr_number=7, plan_file=Path("plan.json")))
-    assert (made.do, made.number) == ("post-comment", 7)
-    assert "needs to know the pull request" in refused(event, MAIN, mode="post-comment").what
     assert "needs the plan to post" in refused(event, MAIN, mode="post-comment", pr_number=7).what
+    if name == "workflow_run":
+        assert (made.do, made.why) == (
+            "skip",
+            "the run that has ended was one of workflow_dispatch, not of a pull request",
+        )
+        return
+    assert (made.do, made.number) == ("post-comment", 7)
+    unknown = refused(event, MAIN, mode="post-comment", plan_file=Path("plan.json"))
+    assert "needs to know the pull request" in unknown.what
+
+
+@pytest.mark.parametrize("number", [0, 7])
+def test_the_pull_request_of_a_run_is_known_by_its_commit(number: int) -> None:
+    sent = payload("workflow_run", "completed", workflow_run__event="pull_request")
+    run = sent["workflow_run"]
+    given = {"mode": "post-comment", "pr_number": number, "plan_file": Path("plan.json")}
+    made = decide(Event("workflow_run", sent), MAIN, settings(**given))
+    assert (made.do, made.number) == ("post-comment", number)
+    assert made.head == run["head_sha"]
+    assert (made.source, made.branch) == ("octo-org/octo-repo", "main")
+    run["head_repository"] = None
+    gone = refused(Event("workflow_run", sent), MAIN, **given).what
+    assert gone == "the event's payload has no workflow_run.head_repository.full_name"
 
 
 def test_a_tag_is_a_release() -> None:

@@ -131,7 +131,16 @@ def test_events_that_run_for_strangers_are_refused(repository: Repository, githu
     }
     (repository.runner.workspace / "plan.json").write_text(json.dumps(plan))
     repository.runner.own()
-    posted = repository.event("workflow_run", sent, mode="post-comment", pr_number="1", plan_file="plan.json")
+    github.heads[1] = ("stranger/fork", "patch-1", "b" * 40)
+    ended = payload(
+        "workflow_run",
+        "completed",
+        workflow_run__event="pull_request",
+        workflow_run__head_branch="patch-1",
+        workflow_run__head_sha="b" * 40,
+        workflow_run__head_repository={"full_name": "stranger/fork"},
+    )
+    posted = repository.event("workflow_run", ended, mode="post-comment", plan_file="plan.json")
     assert posted.status == 0, posted.log
     (body,) = github.bodies()
     assert "what would be done" in body

@@ -8,14 +8,17 @@ import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
 from flyte_deploy.embedded import read_tasks
 from tests.action.conftest import Job
 from tests.cache import cache_folder
+from tests.documentation import blocks
 from tests.engine import Engine
 from tests.harness.image import ROOT, SDK
+from tests.harness.private_git import private_git
 from tests.harness.runner import RUNNER_UID, Runner, Step
 from tests.harness.services import Services
 from tests.harness.tree import tree_digest
@@ -133,6 +136,71 @@ def test_an_environment_is_used_again_also_by_another_user_s_copy(
     assert restored.status == 0, restored.log
     assert REUSED in restored.log
     assert restored.outputs["version"] == first.outputs["version"]
+
+
+LIBRARY = {
+    "pyproject.toml": '[project]\nname = "flows-lib"\nversion = "1.0"\n'
+    '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n',
+    "backend.py": """
+import zipfile
+
+INFO = "flows_lib-1.0.dist-info"
+FILES = {
+    "flows_lib/__init__.py": "ANSWER = 42",
+    f"{INFO}/METADATA": "Metadata-Version: 2.1\\nName: flows-lib\\nVersion: 1.0\\n",
+    f"{INFO}/WHEEL": "Wheel-Version: 1.0\\nGenerator: x\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n",
+    f"{INFO}/RECORD": "",
+}
+
+def build_wheel(folder, config=None, metadata=None):
+    with zipfile.ZipFile(f"{folder}/flows_lib-1.0-py3-none-any.whl", "w") as archive:
+        for name, text in FILES.items():
+            archive.writestr(name, text)
+    return "flows_lib-1.0-py3-none-any.whl"
+""",
+}
+FLOW = """
+import flyte, flows_lib
+env = flyte.TaskEnvironment(name="private_dependency")
+
+@env.task
+async def answer() -> int:
+    return flows_lib.ANSWER
+"""
+
+
+def test_a_private_git_dependency_as_the_documentation_has_it(
+    engine: Engine, fresh_job: Job, services_of_job: Services, tmp_path: Path
+) -> None:
+    (step,) = [step for block in blocks() for step in block.ours() if "pass-env" in step["with"]]
+    where = engine.docker("network", "inspect", services_of_job.network)
+    host = json.loads(where)[0]["IPAM"]["Config"][0]["Gateway"]
+    token = "ghs_only-for-this-repository"
+    runner = fresh_job()
+    (runner.workspace / "flow.py").write_text(FLOW)
+    (runner.workspace / "requirements.txt").write_text(
+        f"flyte=={SDK}\nflows-lib @ git+https://github.com/octo/flows-lib\n"
+    )
+    with private_git(tmp_path, "octo/flows-lib", LIBRARY, token, host) as server:
+        given = {
+            name: re.sub(r"\$\{\{.*?\}\}", token, value).replace(
+                f"https://x-access-token:{token}@github.com",
+                f"http://x-access-token:{token}@{server.address}",
+            )
+            for name, value in step["env"].items()
+            if name.startswith("GIT_")
+        }
+        assert server.address in given["GIT_CONFIG_KEY_0"]
+        done = runner.run({**target(services_of_job), "pass-env": step["with"]["pass-env"]}, env=given)
+
+    assert done.status == 0, done.log
+    assert json.loads(done.outputs["tasks"]) == ["private_dependency.answer"]
+    assert 200 in server.statuses
+    # Neither the environment that is kept nor the bundle has the token.
+    kept = runner.paths["runner_temp"] / "flyte-deploy-environments"
+    files = [path for path in kept.rglob("*") if path.is_file() and "flows_lib" in str(path)]
+    assert files
+    assert [path for path in files if token.encode() in path.read_bytes()] == []
 
 
 BAD = {

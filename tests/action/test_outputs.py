@@ -13,6 +13,7 @@ from flyte_deploy.action import outputs, summary
 from flyte_deploy.errors import DeployError
 from flyte_deploy.model import Plan, Target
 from flyte_deploy.report.markdown import SUMMARY_LIMIT
+from flyte_deploy.secrets import SECRETS
 from tests.harness.log import file_command
 
 HOSTILE = "1\nversion=forged\nversion<<EOF\nforged\nEOF\nflyte_deploy_\n"
@@ -55,17 +56,28 @@ def test_without_a_file_nothing_is_written_and_with_a_bad_one_it_is_an_error(tmp
         outputs.write({"a": "1"}, {"GITHUB_OUTPUT": str(tmp_path / "no" / "file")})
 
 
-def test_a_large_plan_is_a_file_for_later_steps(tmp_path: Path) -> None:
+def test_the_plan_is_a_file_for_later_steps(tmp_path: Path) -> None:
     large = b"x" * (outputs.MOST_INLINE + 1)
-    name = outputs.plan_output(large, {"RUNNER_TEMP": str(tmp_path)})
-    assert (tmp_path / name).read_bytes() == large
-    assert (tmp_path / name).stat().st_mode & 0o777 == 0o644
-    assert outputs.plan_output(b"{}", {"RUNNER_TEMP": str(tmp_path)}) == "{}"
+    for document in (b"{}", large):
+        name = outputs.plan_file(document, {"RUNNER_TEMP": str(tmp_path)})
+        assert (tmp_path / name).read_bytes() == document
+        assert (tmp_path / name).stat().st_mode & 0o777 == 0o644
+        values = outputs.outputs_of(plan(), document, name)
+        assert (values["plan-file"], values["content"]) == (name, "c")
+        assert values["plan"] == (name if document == large else "{}")
+    assert outputs.plan_file(b"{}", {}) == ""
+
+
+def test_the_file_of_a_plan_holds_no_secret(tmp_path: Path) -> None:
+    SECRETS.add("hunter2-hunter2", own=True)
+    name = outputs.plan_file(b'{"a": "hunter2-hunter2"}', {"RUNNER_TEMP": str(tmp_path)})
+    assert (tmp_path / name).read_text() == '{"a": "***"}'
 
 
 def test_a_plan_without_tasks_has_all_outputs() -> None:
-    values = outputs.outputs_of(plan(), "{}")
+    values = outputs.outputs_of(plan(), b"{}", "")
     assert set(values) == set(outputs.OUTPUTS)
+    assert values["plan"] == "{}"
     assert values["console-url"] == "https://flyte.example.com/v2/domain/production/project/team/tasks"
     assert values["bundle-cached"] == "false"
 

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-import shlex
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
-from flyte_deploy.settings import resolve
+from flyte_deploy.action.inputs import read
+from tests.documentation import blocks as documented
+from tests.documentation import environment_of
 
 from .identity import Identity
 from .test_aws import credentials
@@ -30,24 +28,16 @@ def trusts() -> list[dict[str, Any]]:
     return [json.loads(text) for text in blocks("json") if "AssumeRoleWithWebIdentity" in text]
 
 
-def test_the_workflows_fit_their_schema_and_their_flags_are_ours(tmp_path: Path) -> None:
-    workflows = [text for text in blocks("yaml") if "--bundle-store" in text]
+def test_the_workflows_log_in_to_their_stores(tmp_path: Path) -> None:
+    workflows = [one for one in documented() if one.is_workflow and "bundle-store" in one.text]
     assert len(workflows) == 2
-    (tmp_path / "src").mkdir()
-    (tmp_path / "config.yaml").write_text("admin:\n  endpoint: e\ntask:\n  project: p\n  domain: d\n")
-    for number, text in enumerate(workflows):
-        path = tmp_path / f"{number}.yml"
-        path.write_text(text)
-        schema = ["-m", "check_jsonschema", "--builtin-schema", "vendor.github-workflows", str(path)]
-        subprocess.run([sys.executable, *schema], check=True, capture_output=True)
-        job = yaml.safe_load(text)["jobs"]["deploy"]
+    for workflow in workflows:
+        job = workflow.parsed["jobs"]["deploy"]
         assert job["permissions"] == {"contents": "read", "id-token": "write"}
-        words = shlex.split(job["steps"][-1]["run"])
-        assert words[:4] == ["flyte-deploy", "deploy", "--recursive", "src"]
-        names = [word.removeprefix("--").replace("-", "_") for word in words[4::2]]
-        flags: dict[str, object] = dict(zip(names, words[5::2], strict=True))
-        settings = resolve({**flags, "recursive": True, "arguments": ("src",)}, {}, tmp_path)
+        (step,) = workflow.ours()
+        settings = read(environment_of(step, tmp_path)).settings
         assert settings.bundle_store.endswith("://my-bundles/production")
+        assert settings.aws_role or settings.gcp_service_account
 
 
 @pytest.mark.parametrize(

@@ -86,6 +86,8 @@ class GitHub:
         self.deployments: dict[int, dict[str, Any]] = {}
         self.statuses: dict[int, list[dict[str, Any]]] = {}
         self.pulls: dict[int, str] = {1: "open"}
+        self.heads: dict[int, tuple[str, str, str]] = {}
+        """Of pull requests the repository, branch and commit, where a test says them."""
         self.branches: dict[str, str] = {"main": "a" * 40}
         self.user: str | None = None
         self.author = BOT
@@ -168,6 +170,18 @@ class GitHub:
             found = example("/repos/{owner}/{repo}/git/ref/{ref}", "get", "200")
             found["object"]["sha"] = self.branches[match[1]]
             return 200, found
+        if rest == "/pulls":
+            assert query["state"] == "open"
+            found = [
+                number
+                for number, (repository, branch, _) in self.heads.items()
+                if query["head"] == f"{repository.partition('/')[0]}:{branch}"
+            ]
+            return 200, [
+                self._pull("/repos/{owner}/{repo}/pulls", number)
+                for number in found
+                if self.pulls[number] == "open"
+            ]
         if match := re.fullmatch(r"/(issues|pulls)/(\d+)(/comments)?", rest):
             return self._issue(match, method, body)
         if match := re.fullmatch(r"/issues/comments/(\d+)", rest):
@@ -187,15 +201,27 @@ class GitHub:
                 return 201, self.comment(body["body"], self.author, number)
             end = f"/issues/{number}"
             return 200, [one for one in self.comments.values() if one["issue_url"].endswith(end)]
-        name = "issue_number" if match[1] == "issues" else "pull_number"
-        found = example(f"/repos/{{owner}}/{{repo}}/{match[1]}/{{{name}}}", "get", "200")
+        if match[1] == "pulls":
+            return 200, self._pull("/repos/{owner}/{repo}/pulls/{pull_number}", number)
+        found = example("/repos/{owner}/{repo}/issues/{issue_number}", "get", "200")
         found.update(
             number=number,
             state=self.pulls[number],
-            url=f"{self.url}/repos/{REPOSITORY}/{match[1]}/{number}",
+            url=f"{self.url}/repos/{REPOSITORY}/issues/{number}",
             comments_url=f"{self.url}/repos/{REPOSITORY}/issues/{number}/comments",
         )
         return 200, found
+
+    def _pull(self, path: str, number: int) -> dict[str, Any]:
+        found: dict[str, Any] = example(path, "get", "200")
+        found.update(
+            number=number, state=self.pulls[number], url=f"{self.url}/repos/{REPOSITORY}/pulls/{number}"
+        )
+        if number in self.heads:
+            repository, branch, commit = self.heads[number]
+            found["head"].update(ref=branch, sha=commit)
+            found["head"]["repo"]["full_name"] = repository
+        return found
 
     def _comment(self, identity: int, method: str, body: Any) -> tuple[int, Any]:
         if identity not in self.comments:

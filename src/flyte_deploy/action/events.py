@@ -61,7 +61,9 @@ class Policy:
         reuse_from: what bundle and images may be taken over from; empty for nothing.
         number: the pull request, 0 for none.
         head: the pull request's head commit; of a push its commit.
-        branch: the branch that a push is of; empty where it does not matter that it moves on.
+        branch: the branch that a push is of, empty where it does not matter that it moves on; of a plan that
+            is posted the pull request's.
+        source: the repository of that branch, as ``owner/name``; set only for a plan that is posted.
         merged: of a pull request that is closed.
         notes: what a reader should know.
     """
@@ -78,6 +80,7 @@ class Policy:
     number: int = 0
     head: str = ""
     branch: str = ""
+    source: str = ""
     merged: bool = False
     notes: tuple[str, ...] = ()
 
@@ -322,19 +325,34 @@ def _plan(settings: Settings, why: str, mode: str = "auto") -> Policy:
 
 
 def _post_comment(event: Event, settings: Settings) -> Policy:
-    number = settings.pr_number or event.payload.get("number")
-    if not isinstance(number, int) or number < 1:
-        raise DeployError(
-            "mode post-comment needs to know the pull request",
-            where="--pr-number",
-            mend="Hand its number over from the job that made the plan, and give it with --pr-number.",
-            usage=True,
-        )
     if settings.plan_file is None:
         raise DeployError(
             "mode post-comment needs the plan to post",
             where="--plan-file",
             mend="Download what the job without secrets has uploaded, and name the file with --plan-file.",
+            usage=True,
+        )
+    if event.name == "workflow_run":
+        # Of a fork's pull request the payload has no number, and the artifact's is a stranger's word: it is
+        # looked up by the commit.
+        of = _text(event.payload, "workflow_run", "event")
+        if of != "pull_request":
+            return Policy("skip", f"the run that has ended was one of {of}, not of a pull request")
+        whose = f"pull request #{settings.pr_number}" if settings.pr_number else "the run's pull request"
+        return Policy(
+            "post-comment",
+            f"a plan is posted to {whose}",
+            number=settings.pr_number,
+            head=_text(event.payload, "workflow_run", "head_sha"),
+            branch=_text(event.payload, "workflow_run", "head_branch"),
+            source=_text(event.payload, "workflow_run", "head_repository", "full_name"),
+        )
+    number = settings.pr_number or event.payload.get("number")
+    if not isinstance(number, int) or number < 1:
+        raise DeployError(
+            "mode post-comment needs to know the pull request",
+            where="--pr-number",
+            mend="Have the step run on: workflow_run, whose payload tells, or give it with --pr-number.",
             usage=True,
         )
     return Policy("post-comment", f"a plan is posted to pull request #{number}", number=number)

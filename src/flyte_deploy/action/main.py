@@ -73,7 +73,7 @@ def _run(environ: Mapping[str, str], log: Log) -> None:
         log.line(f"Nothing is done: {policy.why}")
         return
     if policy.do == "post-comment":
-        _post(settings, policy, reviewer)
+        _post(settings, reviewer)
         return
     if policy.do == "close":
         _close(settings, policy, reviewer, root, environ, log)
@@ -156,7 +156,7 @@ def _deploy(
     reviewer.end(page, "success", page.console_url, f"version {plan.version}")
 
 
-def _post(settings: Settings, policy: Policy, reviewer: Reviewer | None) -> None:
+def _post(settings: Settings, reviewer: Reviewer | None) -> None:
     from flyte_deploy.report.posted import posted, read_posted
 
     if settings.plan_file is None or reviewer is None:
@@ -168,7 +168,9 @@ def _post(settings: Settings, policy: Policy, reviewer: Reviewer | None) -> None
             usage=True,
         )
     plan = read_posted(settings.plan_file)
-    reviewer.post(lambda room: posted(plan, room), policy.number)
+    number = reviewer.whose_plan()
+    if number:
+        reviewer.post(lambda room: posted(plan, room), number)
 
 
 def _close(
@@ -204,7 +206,7 @@ def _hand_over(
 ) -> None:
     """Outputs and summary; everything is done by now, so that what fails here is only a warning."""
     try:
-        values = outputs.outputs_of(outcome, outputs.plan_output(document, environ))
+        values = outputs.outputs_of(outcome, document, outputs.plan_file(document, environ))
         outputs.write(values, environ)
     except DeployError as error:
         log.warning(f"{error.what} ({error.where})")

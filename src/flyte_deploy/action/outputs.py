@@ -14,6 +14,7 @@ from flyte_deploy.secrets import SECRETS
 
 OUTPUTS: dict[str, str] = {
     "version": "Version that the tasks have.",
+    "content": "The content version: a digest of code, images and tasks, for expect-content.",
     "environments": "JSON list of the environments' names, dependencies first.",
     "tasks": "JSON list of the tasks' names.",
     "images": "JSON object: environment to the image that its tasks run in.",
@@ -30,8 +31,8 @@ OUTPUTS: dict[str, str] = {
     "record": "Address of the record of this deployment; empty where nothing was registered or no store "
     "keeps records.",
     "console-url": "Address of Flyte's console for the project and domain; empty where that is not known.",
-    "plan": "The plan as JSON (docs/output.schema.json). Where it is longer than 256 KiB, the name of a file "
-    "that holds it, relative to ${{ runner.temp }}.",
+    "plan": "The plan as JSON (docs/output.schema.json). Where it is longer than 256 KiB, as plan-file.",
+    "plan-file": "Name of a file that holds the plan, relative to ${{ runner.temp }}.",
 }
 """Every output and what it holds."""
 
@@ -39,14 +40,21 @@ MOST_INLINE = 256 * 1024
 """Bytes of an output: GitHub allows a mebibyte for all outputs of a job."""
 
 
-def outputs_of(outcome: Plan | Deployment, plan_output: str) -> dict[str, str]:
-    """The values of all outputs for a plan or a deployment."""
+def outputs_of(outcome: Plan | Deployment, document: bytes, file: str) -> dict[str, str]:
+    """The values of all outputs for a plan or a deployment.
+
+    Args:
+        outcome: it.
+        document: it, as JSON.
+        file: the name of the file that holds the document; empty where there is none.
+    """
     plan = outcome.plan if isinstance(outcome, Deployment) else outcome
     deployment = outcome if isinstance(outcome, Deployment) else None
     images = deployment.images if deployment and deployment.images else plan.images
     bundle = plan.bundle
     return {
         "version": plan.version,
+        "content": plan.content,
         "environments": _json([one.environment.name for one in plan.environments]),
         "tasks": _json([one.task.name for one in plan.tasks]),
         "images": _json(_by_environment(plan, images)),
@@ -61,7 +69,8 @@ def outputs_of(outcome: Plan | Deployment, plan_output: str) -> dict[str, str]:
         "changed": _json(_changed(plan)),
         "record": deployment.record_uri if deployment else "",
         "console-url": console_url(plan),
-        "plan": plan_output,
+        "plan": file if file and len(document) > MOST_INLINE else document.decode(),
+        "plan-file": file,
     }
 
 
@@ -80,15 +89,21 @@ def console_url(plan: Plan) -> str:
     return f"{scheme}://{host}/v2/domain/{plan.target.domain}/project/{plan.target.project}/tasks"
 
 
-def plan_output(document: bytes, environ: Mapping[str, str]) -> str:
-    """The plan itself, or the name of a file in the runner's temporary folder that holds it."""
+def plan_file(document: bytes, environ: Mapping[str, str]) -> str:
+    """Write the plan into the runner's temporary folder, and return the file's name; empty without one.
+
+    What is known to be secret is hidden in it.
+
+    Raises:
+        DeployError: where it cannot be written.
+    """
     folder = environ.get("RUNNER_TEMP", "")
-    if len(document) <= MOST_INLINE or not folder:
-        return document.decode()
+    if not folder:
+        return ""
     name = f"flyte-deploy-plan-{secrets.token_hex(8)}.json"
     path = Path(folder) / name
     try:
-        path.write_bytes(document)
+        path.write_text(SECRETS.redact(document.decode()), encoding="utf-8")
         # A later step is another user.
         path.chmod(0o644)
     except OSError as error:

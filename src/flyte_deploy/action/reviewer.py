@@ -107,6 +107,37 @@ class Reviewer:
             create=how != "changes" or plan is None or plan.has_changes,
         )
 
+    def whose_plan(self) -> int:
+        """The pull request that a plan is posted to; 0 where it is over or has moved on, which the log says.
+
+        Raises:
+            DeployError: where GitHub refuses, where the number given is another pull request's, and where
+                there are several.
+        """
+        policy = self.policy
+        if not policy.head:
+            return policy.number
+        if policy.number:
+            if self.repository.pull_head(policy.number) == policy.head:
+                return policy.number
+            raise DeployError(
+                f"pull request #{policy.number} is not at {policy.head[:7]}, the commit that was planned",
+                where="--pr-number",
+                mend="Leave out --pr-number: the pull request is found by the run's commit. A number that the"
+                " planned code could choose may be anybody's.",
+            )
+        found = self.repository.pulls_at(policy.source, policy.branch, policy.head)
+        if len(found) > 1:
+            raise DeployError(
+                f"several pull requests are at {policy.head[:7]}: {', '.join(f'#{one}' for one in found)}",
+                where="--pr-number",
+                mend="Say with --pr-number which of them gets the plan.",
+            )
+        if not found:
+            where = f"{policy.source}:{policy.branch}"
+            self.log.warning(f"no plan is posted: no open pull request of {where} is at {policy.head[:7]}")
+        return found[0] if found else 0
+
     def post(self, text: Callable[[int], str], number: int) -> None:
         """Put a text that was made elsewhere into the comment.
 

@@ -94,6 +94,30 @@ class Repository:
         with self.asking(f"looking up pull request #{number}", "pull-requests: read") as ask:
             return bool(ask(lambda: self.repository.get_pull(number).state) == "open")
 
+    def pull_head(self, number: int) -> str:
+        """The commit that a pull request is at."""
+        with self.asking(f"looking up pull request #{number}", "pull-requests: read") as ask:
+            return str(ask(lambda: self.repository.get_pull(number).head.sha))
+
+    def pulls_at(self, source: str, branch: str, commit: str) -> list[int]:
+        """The open pull requests of a branch that are at a commit.
+
+        Args:
+            source: the branch's repository, as ``owner/name``.
+            branch: its name.
+            commit: in full.
+        """
+        owner = source.partition("/")[0]
+        with self.asking(f"looking up pull requests of {owner}:{branch}", "pull-requests: read") as ask:
+            heads = ask(
+                lambda: [
+                    (pull.number, pull.head.sha, pull.head.repo and pull.head.repo.full_name)
+                    for pull in self.repository.get_pulls(state="open", head=f"{owner}:{branch}")
+                ]
+            )
+        # An owner may have two forks with that branch.
+        return [number for number, sha, name in heads if (sha, name) == (commit, source)]
+
     @contextmanager
     def asking(self, doing: str, permission: str) -> Iterator[Callable[[Callable[[], Any]], Any]]:
         """What goes wrong inside becomes a `DeployError`.
