@@ -31,6 +31,8 @@ def spec(
     made = TaskSpec()
     template = made.task_template
     template.metadata.code_bundle_uri = bundle
+    # The SDK's newer versions write a digest of the code there, cached or not.
+    template.metadata.discovery_version = bundle
     template.type = "actor" if form == "actor" else "python"
     images = image_cache('{"image_lookup": {"e": ""}}', {"e": image}, {})
     arguments = ["a0", "--version", more.get("version", "v1"), "--image-cache", images, "--tgz", bundle]

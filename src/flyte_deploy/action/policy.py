@@ -54,6 +54,9 @@ def applied(settings: Settings, policy: Policy) -> Settings:
             "version": policy.version,
             "reuse_from": settings.reuse_from or policy.reuse_from,
             "reuse_version": settings.reuse_version or settings.version,
+            "reuse_branch": settings.reuse_branch or policy.reuse_branch,
+            # A tag that carries other content is refused, whatever pushes of the same workflow may do.
+            "overwrite": False,
         }
     elif policy.version:
         changes["version"] = policy.version

@@ -97,6 +97,9 @@ def _neutral(spec: TaskSpec) -> TaskSpec:
     fleeting = {"--version": _nothing, "--image-cache": _nothing}
     change_container(template, image=image_identity, args=lambda args: with_options(args, fleeting))
     change_image_of_actor(template, image_identity)
+    if not template.metadata.discoverable:
+        # A digest of the task's code, which the SDK writes for tasks that are not cached too.
+        template.metadata.discovery_version = ""
     if template.type == "actor" and "version" in template.custom.fields:
         # It moves with the code and the image's address, so that the actor does.
         del template.custom.fields["version"]
