@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import base64
 import dataclasses
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 
+from flyteidl2.task.task_definition_pb2 import TaskSpec
 from flyteidl2.task.task_service_pb2 import DeployTaskRequest
 
 from flyte_deploy.captured import publish_captured
@@ -28,8 +28,10 @@ from flyte_deploy.decision import active_triggers
 from flyte_deploy.errors import DeployError, NotWanted
 from flyte_deploy.images.workers import Build, prepare
 from flyte_deploy.model import Bundle, Deployment, PlannedImage, Progress, Task
-from flyte_deploy.records.record import Record, encode, keep, now, origin_of
+from flyte_deploy.records.record import Record, encode, encoded, is_kept, keep, now, origin_of
 from flyte_deploy.settings import Settings
+from flyte_deploy.specs.carry import trigger_of
+from flyte_deploy.specs.container import primary
 from flyte_deploy.specs.same import same_content
 from flyte_deploy.stores import Store
 from flyte_deploy.stores.signed_url import SignedUrlStore
@@ -74,6 +76,8 @@ def carry_out(
         with clock.step("register", f"Registering {len(plan.to_register)} tasks"):
             triggers = _register(settings, compared, published, plane, clock)
         record, record_uri = _keep_record(settings, compared, published, triggers, clock)
+    elif plan.tasks:
+        record, record_uri = _keep_missing_record(settings, compared, plane, clock)
     pruned: tuple[str, ...] = ()
     if plan.prune and plan.stale_triggers:
         assert plan.target is not None
@@ -132,10 +136,42 @@ def _keep_record(
         **origin_of(),
     )
     try:
-        return encode(record), keep(settings, record)
+        return keep(settings, record)
     except DeployError as error:
         clock.listen(Progress("warning", f"{error.what} ({error.where})"))
         return encode(record), ""
+
+
+def _keep_missing_record(
+    settings: Settings, compared: Compared, plane: ControlPlane, clock: Clock
+) -> tuple[bytes, str]:
+    """Make the record of a version that is complete and has none: a run that was killed leaves it so."""
+    plan, target = compared.plan, compared.plan.target
+    assert target is not None
+    try:
+        if is_kept(settings, target, plan.version):
+            return b"", ""
+    except DeployError as error:
+        clock.listen(Progress("warning", f"{error.what} ({error.where})"))
+        return b"", ""
+    first = {one.environment.name: one.tasks[0].task.name for one in plan.environments if one.tasks}
+    specs = plane.task_specs(target, first.values(), plan.version, settings.concurrency)
+    templates = {
+        name: TaskSpec.FromString(specs[task]).task_template for name, task in first.items() if task in specs
+    }
+    images = {name: primary(template).image for name, template in templates.items()}
+    known = [PlannedImage(image, (name,), image) for name, image in images.items() if image]
+    triggers = {
+        name: encoded(trigger_of(one.name, one.spec, one.automation, active=one.active) for one in live)
+        for name, live in compared.decision.triggers.items()
+        if live
+    }
+    published = Published(
+        next((one.metadata.code_bundle_uri for one in templates.values()), ""),
+        {},
+        tuple(known),
+    )
+    return _keep_record(settings, compared, published, triggers, clock)
 
 
 @dataclass(frozen=True)
@@ -299,11 +335,7 @@ def _register(
             if task.triggers and task.name not in made
         }
     )
-    return {
-        name: tuple(base64.b64encode(one.SerializeToString()).decode() for one in request.triggers)
-        for name, request in made.items()
-        if request.triggers
-    }
+    return {name: encoded(request.triggers) for name, request in made.items() if request.triggers}
 
 
 def _incomplete(outcome: Outcome) -> DeployError:

@@ -11,7 +11,7 @@ from cmarkgfm.cmark import Options
 
 from flyte_deploy.action import outputs, summary
 from flyte_deploy.errors import DeployError
-from flyte_deploy.model import Plan, Target
+from flyte_deploy.model import Deployment, Plan, Target
 from flyte_deploy.report.markdown import SUMMARY_LIMIT
 from tests.harness.log import file_command
 
@@ -57,10 +57,10 @@ def test_without_a_file_nothing_is_written_and_with_a_bad_one_it_is_an_error(tmp
 
 def test_a_large_plan_is_a_file_for_later_steps(tmp_path: Path) -> None:
     large = b"x" * (outputs.MOST_INLINE + 1)
-    name = outputs.plan_output(large, {"RUNNER_TEMP": str(tmp_path)})
+    name = outputs.inline_or_file("plan", large, {"RUNNER_TEMP": str(tmp_path)})
     assert (tmp_path / name).read_bytes() == large
     assert (tmp_path / name).stat().st_mode & 0o777 == 0o644
-    assert outputs.plan_output(b"{}", {"RUNNER_TEMP": str(tmp_path)}) == "{}"
+    assert outputs.inline_or_file("plan", b"{}", {"RUNNER_TEMP": str(tmp_path)}) == "{}"
 
 
 def test_a_plan_without_tasks_has_all_outputs() -> None:
@@ -68,6 +68,17 @@ def test_a_plan_without_tasks_has_all_outputs() -> None:
     assert set(values) == set(outputs.OUTPUTS)
     assert values["console-url"] == "https://flyte.example.com/v2/domain/production/project/team/tasks"
     assert values["bundle-cached"] == "false"
+
+
+def test_the_record_and_where_it_lies() -> None:
+    deployment = Deployment(
+        plan=plan(), record=b'{"version": "v1"}', record_uri="s3://bucket/records/v1.json"
+    )
+    values = outputs.outputs_of(deployment, "{}", deployment.record.decode())
+    assert (values["record"], values["record-uri"]) == (
+        '{"version": "v1"}',
+        "s3://bucket/records/v1.json",
+    )
 
 
 def test_outputs_that_hold_something_masked_are_named() -> None:

@@ -204,7 +204,12 @@ def _hand_over(
 ) -> None:
     """Outputs and summary; everything is done by now, so that what fails here is only a warning."""
     try:
-        values = outputs.outputs_of(outcome, outputs.plan_output(document, environ))
+        record = outcome.record if isinstance(outcome, Deployment) else b""
+        values = outputs.outputs_of(
+            outcome,
+            outputs.inline_or_file("plan", document, environ),
+            outputs.inline_or_file("record", SECRETS.redact(record.decode()).encode(), environ),
+        )
         outputs.write(values, environ)
     except DeployError as error:
         log.warning(f"{error.what} ({error.where})")

@@ -27,8 +27,9 @@ OUTPUTS: dict[str, str] = {
     "registered": "How many tasks were registered (with dry-run: would be).",
     "unchanged": "How many tasks were there already.",
     "changed": "JSON list of the tasks that are new, changed or gone, against what was registered.",
-    "record": "Address of the record of this deployment; empty where nothing was registered or no store "
-    "keeps records.",
+    "record": "The record of this deployment as JSON (docs/releases.md); empty where nothing was registered. "
+    "Where it is longer than 256 KiB, the name of a file, as for plan.",
+    "record-uri": "Address of that record; empty where no store keeps records.",
     "console-url": "Address of Flyte's console for the project and domain; empty where that is not known.",
     "plan": "The plan as JSON (docs/output.schema.json). Where it is longer than 256 KiB, the name of a file "
     "that holds it, relative to ${{ runner.temp }}.",
@@ -39,8 +40,8 @@ MOST_INLINE = 256 * 1024
 """Bytes of an output: GitHub allows a mebibyte for all outputs of a job."""
 
 
-def outputs_of(outcome: Plan | Deployment, plan_output: str) -> dict[str, str]:
-    """The values of all outputs for a plan or a deployment."""
+def outputs_of(outcome: Plan | Deployment, plan_output: str, record: str = "") -> dict[str, str]:
+    """The values of all outputs for a plan or a deployment, given those that may be names of files."""
     plan = outcome.plan if isinstance(outcome, Deployment) else outcome
     deployment = outcome if isinstance(outcome, Deployment) else None
     images = deployment.images if deployment and deployment.images else plan.images
@@ -59,7 +60,8 @@ def outputs_of(outcome: Plan | Deployment, plan_output: str) -> dict[str, str]:
         "registered": str(len(plan.to_register)),
         "unchanged": str(len(plan.tasks) - len(plan.to_register)),
         "changed": _json(_changed(plan)),
-        "record": deployment.record_uri if deployment else "",
+        "record": record,
+        "record-uri": deployment.record_uri if deployment else "",
         "console-url": console_url(plan),
         "plan": plan_output,
     }
@@ -80,12 +82,21 @@ def console_url(plan: Plan) -> str:
     return f"{scheme}://{host}/v2/domain/{plan.target.domain}/project/{plan.target.project}/tasks"
 
 
-def plan_output(document: bytes, environ: Mapping[str, str]) -> str:
-    """The plan itself, or the name of a file in the runner's temporary folder that holds it."""
+def inline_or_file(what: str, document: bytes, environ: Mapping[str, str]) -> str:
+    """A document itself, or the name of a file in the runner's temporary folder that holds it.
+
+    Args:
+        what: it is: ``plan``, ``record``.
+        document: in UTF-8.
+        environ: names the folder.
+
+    Raises:
+        DeployError: where the file cannot be written.
+    """
     folder = environ.get("RUNNER_TEMP", "")
     if len(document) <= MOST_INLINE or not folder:
         return document.decode()
-    name = f"flyte-deploy-plan-{secrets.token_hex(8)}.json"
+    name = f"flyte-deploy-{what}-{secrets.token_hex(8)}.json"
     path = Path(folder) / name
     try:
         path.write_bytes(document)
@@ -93,7 +104,7 @@ def plan_output(document: bytes, environ: Mapping[str, str]) -> str:
         path.chmod(0o644)
     except OSError as error:
         raise DeployError(
-            f"the plan cannot be written: {error.strerror}", where="environment RUNNER_TEMP"
+            f"the {what} cannot be written: {error.strerror}", where="environment RUNNER_TEMP"
         ) from None
     return name
 
