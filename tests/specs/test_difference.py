@@ -32,7 +32,7 @@ def spec(
     template = made.task_template
     template.metadata.code_bundle_uri = bundle
     # The SDK's newer versions write a digest of the code there, cached or not.
-    template.metadata.discovery_version = bundle
+    template.metadata.discovery_version = bundle.rpartition("/")[2]
     template.type = "actor" if form == "actor" else "python"
     images = image_cache('{"image_lookup": {"e": ""}}', {"e": image}, {})
     arguments = ["a0", "--version", more.get("version", "v1"), "--image-cache", images, "--tgz", bundle]

@@ -12,9 +12,13 @@ from flyteidl2.trigger.trigger_definition_pb2 import TriggerSpec
 
 from flyte_deploy.model import Target
 from flyte_deploy.specs.container import change_container, primary, with_options
+from flyte_deploy.specs.walk import change_text
 
 PREVIEW = re.compile(r"pr-(\d+)-")
 """What the versions of previews begin with, and the pull request's number."""
+
+# What a deploy uploads lies below a digest of its content.
+_STORED = re.compile(r"[a-z0-9]+://.*/[0-9a-f]{64}(/|$)")
 
 
 def carried(
@@ -68,4 +72,21 @@ def names_of_place(spec: TaskSpec, place: Target) -> tuple[str, ...]:
             skip = True
         elif word.search(argument):
             found.append(f"argument {argument}")
+    return tuple(found)
+
+
+def stored(spec: TaskSpec) -> tuple[str, ...]:
+    """The inputs whose defaults are files, or tables, that lie in some storage."""
+    found = []
+    for one in spec.default_inputs:
+        addresses: list[str] = []
+
+        def note(text: str, addresses: list[str] = addresses) -> str:
+            if _STORED.match(text):
+                addresses.append(text)
+            return text
+
+        change_text(one.parameter.default, note)
+        if addresses:
+            found.append(one.name)
     return tuple(found)
