@@ -108,6 +108,11 @@ def test_a_deploy_leaves_a_record_where_it_can_be_read(
     write({**flow(3), "more.py": ""})
     planned = done(run(cli, root, "plan", "flow.py", "env", *development(store)))
     assert planned["difference"]["files"] == [{"path": "flow.py", "what": "changed"}]
+    # So it does for a preview, which has a store of its own.
+    preview = ("--preview", "--version", "pr-7-{content}", "--compare-to", "development")
+    where = ("-d", "staging", "--bundle-store", f"{store}/previews")
+    planned = done(run(cli, root, "plan", "flow.py", "env", *where, *preview))
+    assert planned["difference"]["files"] == [{"path": "flow.py", "what": "changed"}]
     # Without a store that can be read there is only what the command answers.
     third = done(run(cli, root, *DEPLOY, "-d", "staging"))
     assert third["record_uri"] == ""
@@ -437,7 +442,7 @@ def test_a_record_that_a_killed_run_left_out_is_made_by_the_next(write: Write, c
     assert again["registered"] == []
     record = json.loads(path.read_text())
     assert record == again["record"]
-    for name in ("version", "bundle_uri", "images", "tasks", "files", "content"):
+    for name in ("version", "bundle_uri", "images", "tasks", "files", "content", "replaced"):
         assert record[name] == first["record"][name]
     assert record["triggers"].keys() == {"jobs.work"}
     # Once is enough.

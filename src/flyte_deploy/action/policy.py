@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 
 from flyte_deploy.action.events import Facts, Policy
+from flyte_deploy.records.record import PREVIEWS
 from flyte_deploy.settings import EMBEDDED, Settings
 
 _LOGINS = re.compile(r"^(FLYTE|UNION)\w*(KEY|SECRET|TOKEN|PASSWORD|COMMAND)\w*$")
@@ -64,7 +65,7 @@ def applied(settings: Settings, policy: Policy) -> Settings:
         changes |= {
             "preview": True,
             "untrusted": True,
-            "bundle_store": f"{settings.bundle_store.rstrip('/')}/previews" if settings.bundle_store else "",
+            "bundle_store": settings.bundle_store.rstrip("/") + PREVIEWS if settings.bundle_store else "",
             "cache_to": tuple(map(_own_cache, settings.cache_to)),
             "cache_from": (*settings.cache_from, *map(_own_cache, settings.cache_to)),
             # Pull requests alternate: their versions are not replaced, and their triggers not pruned.

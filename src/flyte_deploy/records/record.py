@@ -6,9 +6,9 @@ import base64
 import datetime as dt
 import os
 from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
 
 import msgspec
-from google.protobuf.message import Message
 from msgspec import Struct
 
 from flyte_deploy.cloud import CloudSettings
@@ -17,7 +17,12 @@ from flyte_deploy.model import Target
 from flyte_deploy.records.shelf import Shelf, open_shelf
 from flyte_deploy.settings import Settings
 
+if TYPE_CHECKING:
+    from google.protobuf.message import Message
+
 SCHEMA = "flyte-deploy/record/1"
+PREVIEWS = "/previews"
+"""What the address of a bundle store ends in that previews have to themselves."""
 
 
 class Record(Struct, frozen=True, kw_only=True):

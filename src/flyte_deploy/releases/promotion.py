@@ -18,7 +18,7 @@ from flyte_deploy.controlplane import (
     register,
     verify,
 )
-from flyte_deploy.controlplane.versions import list_tasks
+from flyte_deploy.controlplane.versions import list_tasks, versions_before
 from flyte_deploy.decision import free_version
 from flyte_deploy.errors import DeployError
 from flyte_deploy.model import Progress, RegisteredTask, Target
@@ -138,12 +138,16 @@ def promote(settings: Settings, plane: ControlPlane, clock: Clock, *, kind: str 
     if names:
         with clock.step("register", f"Registering {len(names)} tasks"):
             _register(settings, plane, promotion, make, clock)
-    kept = {row.name for row in rows} - set(names)
-    lives = plane.triggers(target, sorted(kept)) if kept else {}
+    kept = sorted({row.name for row in rows} - set(names))
+    lives = plane.triggers(target, kept) if kept else {}
     there = {
         name: [trigger_of(one.name, one.spec, one.automation, active=one.active) for one in of_task]
         for name, of_task in lives.items()
     }
+    if kept and not _is_recorded(settings, promotion, telling):
+        # A run has registered these which was killed before it made its record.
+        before_it = versions_before(plane, target, kept, version)
+        promotion = replace(promotion, replaced={**before_it, **promotion.replaced})
     return _with_record(settings, promotion, record, {**there, **triggers}, telling)
 
 
