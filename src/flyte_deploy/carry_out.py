@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import base64
 import dataclasses
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 
+from flyteidl2.task.task_definition_pb2 import TaskSpec
 from flyteidl2.task.task_service_pb2 import DeployTaskRequest
 
 from flyte_deploy.captured import publish_captured
@@ -24,12 +24,15 @@ from flyte_deploy.controlplane import (
     register,
     verify,
 )
+from flyte_deploy.controlplane.versions import versions_before
 from flyte_deploy.decision import active_triggers
 from flyte_deploy.errors import DeployError, NotWanted
 from flyte_deploy.images.workers import Build, prepare
-from flyte_deploy.model import Bundle, Deployment, PlannedImage, Progress, Task
-from flyte_deploy.records.record import Record, encode, keep, now, origin_of
+from flyte_deploy.model import Bundle, Deployment, Plan, PlannedImage, Progress, Task
+from flyte_deploy.records.record import Record, encode, encoded, is_kept, keep, now, origin_of
 from flyte_deploy.settings import Settings
+from flyte_deploy.specs.carry import trigger_of
+from flyte_deploy.specs.container import primary
 from flyte_deploy.specs.same import same_content
 from flyte_deploy.stores import Store
 from flyte_deploy.stores.signed_url import SignedUrlStore
@@ -73,7 +76,9 @@ def carry_out(
             raise NotWanted(why_not)
         with clock.step("register", f"Registering {len(plan.to_register)} tasks"):
             triggers = _register(settings, compared, published, plane, clock)
-        record, record_uri = _keep_record(settings, compared, published, triggers, clock)
+        record, record_uri = _keep_record(settings, compared, published, triggers, plane, clock)
+    elif plan.tasks:
+        record, record_uri = _keep_missing_record(settings, compared, plane, clock)
     pruned: tuple[str, ...] = ()
     if plan.prune and plan.stale_triggers:
         assert plan.target is not None
@@ -97,12 +102,17 @@ def _keep_record(
     compared: Compared,
     published: Published,
     triggers: Mapping[str, tuple[str, ...]],
+    plane: ControlPlane,
     clock: Clock,
 ) -> tuple[bytes, str]:
     """Make the record of what was registered, and put it into its store: what fails there is a warning."""
     plan, identified, newest = compared.plan, compared.identified, compared.decision.newest
     assert plan.target is not None
     built = {name: image.address for image in published.images for name in image.environments}
+    registered = tuple(one.task.name for one in plan.to_register)
+    versions = {task.name: newest[task.name].version for task in identified.tasks if task.name in newest}
+    there = {name for name, version in versions.items() if version == plan.version}
+    replaced = {name: versions[name] for name in registered if name in versions and name not in there}
     commit = identified.commit
     record = Record(
         version=plan.version,
@@ -122,20 +132,62 @@ def _keep_record(
         files={file.path: file.sha256 for file in plan.bundle.files} if plan.bundle else {},
         images={**identified.images.addresses, **built},
         tasks={task.name: task.environment for task in identified.tasks},
-        registered=tuple(one.task.name for one in plan.to_register),
-        replaced={
-            task.name: newest[task.name].version
-            for task in identified.tasks
-            if task.name in newest and newest[task.name].version != plan.version
-        },
+        registered=registered,
+        replaced=replaced | _replaced_before(settings, plan, there, plane),
         triggers=dict(triggers),
         **origin_of(),
     )
     try:
-        return encode(record), keep(settings, record)
+        return keep(settings, record)
     except DeployError as error:
         clock.listen(Progress("warning", f"{error.what} ({error.where})"))
         return encode(record), ""
+
+
+def _replaced_before(
+    settings: Settings, plan: Plan, names: Collection[str], plane: ControlPlane
+) -> dict[str, str]:
+    """What was replaced by tasks that a run has registered which was killed before it made its record."""
+    assert plan.target is not None
+    try:
+        if names and not is_kept(settings, plan.target, plan.version):
+            return versions_before(plane, plan.target, sorted(names), plan.version)
+    except DeployError:
+        # All else that is recorded does not depend on it.
+        pass
+    return {}
+
+
+def _keep_missing_record(
+    settings: Settings, compared: Compared, plane: ControlPlane, clock: Clock
+) -> tuple[bytes, str]:
+    """Make the record of a version that is complete and has none: a run that was killed leaves it so."""
+    plan, target = compared.plan, compared.plan.target
+    assert target is not None
+    first = {one.environment.name: one.tasks[0].task.name for one in plan.environments if one.tasks}
+    try:
+        if is_kept(settings, target, plan.version):
+            return b"", ""
+        specs = plane.task_specs(target, first.values(), plan.version, settings.concurrency)
+    except DeployError as error:
+        clock.listen(Progress("warning", f"{error.what} ({error.where})"))
+        return b"", ""
+    templates = {
+        name: TaskSpec.FromString(specs[task]).task_template for name, task in first.items() if task in specs
+    }
+    images = {name: primary(template).image for name, template in templates.items()}
+    known = [PlannedImage(image, (name,), image) for name, image in images.items() if image]
+    triggers = {
+        name: encoded(trigger_of(one.name, one.spec, one.automation, active=one.active) for one in live)
+        for name, live in compared.decision.triggers.items()
+        if live
+    }
+    published = Published(
+        next((one.metadata.code_bundle_uri for one in templates.values()), ""),
+        {},
+        tuple(known),
+    )
+    return _keep_record(settings, compared, published, triggers, plane, clock)
 
 
 @dataclass(frozen=True)
@@ -299,11 +351,7 @@ def _register(
             if task.triggers and task.name not in made
         }
     )
-    return {
-        name: tuple(base64.b64encode(one.SerializeToString()).decode() for one in request.triggers)
-        for name, request in made.items()
-        if request.triggers
-    }
+    return {name: encoded(request.triggers) for name, request in made.items() if request.triggers}
 
 
 def _incomplete(outcome: Outcome) -> DeployError:

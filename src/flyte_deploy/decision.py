@@ -13,7 +13,7 @@ from flyte_deploy.controlplane import LiveTrigger
 from flyte_deploy.errors import DeployError
 from flyte_deploy.model import RegisteredTask, Target, Task
 from flyte_deploy.specs.same import same_content
-from flyte_deploy.version import check_version
+from flyte_deploy.version import SHORTEN, check_version
 
 Make = Callable[[Task, str], DeployTaskRequest]
 """Makes the request of a task under a version."""
@@ -125,6 +125,7 @@ def free_version(
     newest: Mapping[str, RegisteredTask],
     *,
     complete: bool = False,
+    shorten: str = SHORTEN,
 ) -> tuple[str, set[str], tuple[str, ...]]:
     """The version for this content, which of the tasks have it, and what to say of it.
 
@@ -134,7 +135,7 @@ def free_version(
     number = 1
     while True:
         version = base if number == 1 else f"{base}-{number}"
-        check_version(version)
+        check_version(version, shorten)
         present = set(registry.registered_with_version(target, version, names))
         if complete or all(name in newest and newest[name].version == version for name in present):
             break

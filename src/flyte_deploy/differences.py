@@ -63,8 +63,8 @@ def find_difference(
             state, changes = task_changes(
                 specs[task.name],
                 request.spec,
-                [TriggerState(one.name, one.automation) for one in live.get(task.name, ())],
-                [TriggerState(one.name, one.automation_spec) for one in declared],
+                [TriggerState.of(one.name, one.automation, one.spec) for one in live.get(task.name, ())],
+                [TriggerState.of(one.name, one.automation_spec, one.spec) for one in declared],
             )
             found.append(TaskDifference(task.name, task.environment, state, before, changes))
     names = {task.name for task in tasks}

@@ -340,7 +340,7 @@ class Deployment:
         registered: names of the tasks that were registered.
         images: the images of the tasks that were registered, those that were built among them.
         pruned: triggers that were removed, as ``task/trigger``.
-        record: the record of it as JSON, empty where nothing was registered.
+        record: the record of it as JSON, empty where nothing was registered that lacks one.
         record_uri: where that lies, empty where its store cannot be read.
     """
 

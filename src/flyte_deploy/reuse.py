@@ -13,9 +13,11 @@ from flyte_deploy.controlplane import ControlPlane, Uploads
 from flyte_deploy.errors import DeployError
 from flyte_deploy.identify import Identified
 from flyte_deploy.model import PlannedImage, Target
+from flyte_deploy.records.record import find
 from flyte_deploy.settings import Settings
+from flyte_deploy.specs.container import primary
 
-_IMAGE = re.compile(r"(?P<reference>.+:(?P<tag>[\w.-]+))@(?P<digest>sha256:[0-9a-f]{64})")
+_IMAGE = re.compile(r"(?P<reference>.+:(?P<tag>[\w.-]+))@sha256:[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -42,19 +44,30 @@ def find_reusable(settings: Settings, identified: Identified, plane: ControlPlan
 
     It counts only where every task has the version that the content has there, and bundle and images are
     those of the content: the bundle by its digest, the images by their tags, which are digests of what they
-    are built from. Nothing but reads.
+    are built from. One whose record says that it came from another branch than `--reuse-branch` does not.
+    Nothing but reads.
 
     Raises:
         DeployError: where the control plane or a store cannot be asked.
     """
     source = target_of(settings.reuse_from, settings)
     template = settings.reuse_version or versions.DEFAULT
-    name = versions.render(template, identified.version_values)
+    values = identified.version_values
+    if settings.reuse_branch:
+        # The checkout of a tag is on no branch.
+        values["branch"] = settings.reuse_branch
+    try:
+        name = versions.render(template, values)
+    except DeployError as error:
+        return _not(Reused(source, template), error.what)
     found = Reused(source, name)
     names = [task.name for task in identified.tasks]
     present = plane.registered_with_version(source, name, names)
     if len(present) < len(names):
         return _not(found, f"{len(names) - len(present)} of {len(names)} tasks are not registered there")
+    why_not = _of_another_branch(settings, source, name)
+    if why_not:
+        return _not(found, why_not)
     first = {one.name: one.environment.tasks[0].name for one in identified.resolved if one.environment.tasks}
     read = plane.task_specs(source, first.values(), name, settings.concurrency)
     specs = {environment: TaskSpec.FromString(read[task]) for environment, task in first.items()}
@@ -67,12 +80,24 @@ def find_reusable(settings: Settings, identified: Identified, plane: ControlPlan
             return _not(found, f"its bundle is gone: {bundle}")
     images = []
     for wanted in identified.images.wanted:
-        image = specs[wanted.environments[0]].task_template.container.image
+        image = primary(specs[wanted.environments[0]].task_template).image
         match = _IMAGE.fullmatch(image)
         if match is None or match["tag"] != wanted.tag:
             return _not(found, f"environment {wanted.environments[0]} has another image: {image}")
-        images.append(PlannedImage(match["reference"], wanted.environments, match["digest"], asked=True))
+        images.append(PlannedImage(match["reference"], wanted.environments, image, asked=True))
     return Reused(source, name, bundle, tuple(images))
+
+
+def _of_another_branch(settings: Settings, source: Target, version: str) -> str:
+    if not settings.reuse_branch:
+        return ""
+    try:
+        record = find(settings, source, version)
+    except DeployError as error:
+        return f"{error.what} ({error.where})"
+    if record is None or record.branch in ("", settings.reuse_branch):
+        return ""
+    return f"it was deployed from branch {record.branch}, not from {settings.reuse_branch}"
 
 
 def _not(found: Reused, why: str) -> Reused:

@@ -19,9 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 import msgspec
-from flyteidl2.core.tasks_pb2 import K8sPod
 from flyteidl2.task.task_service_pb2 import DeployTaskRequest
-from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import DecodeError
 from msgspec import Struct
 
@@ -42,9 +40,9 @@ from flyte_deploy.errors import DeployError
 from flyte_deploy.model import Bundle, Environment, Plan, Progress, Task
 from flyte_deploy.project.interpreter import find_interpreter
 from flyte_deploy.settings import Settings
+from flyte_deploy.specs.container import primary
 
 _SYS_PATH = "_F_SYS_PATH"
-_PRIMARY = "primary_container_name"
 _NAMED = 20
 _PRINTED = 200
 _FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -147,25 +145,12 @@ def loadable(task: Task) -> Loadable | None:
     except DecodeError:
         raise DeployError(f"the collector's request for task '{task.name}' cannot be read") from None
     template = request.spec.task_template
-    if template.HasField("k8s_pod"):
-        arguments, variables = _primary_container(template.k8s_pod, template.config)
-    else:
-        arguments = list(template.container.args)
-        variables = {pair.key: pair.value for pair in template.container.env}
+    container = primary(template)
+    arguments = list(container.args)
     if "--resolver" not in arguments:
         return None
     resolver, *rest = arguments[arguments.index("--resolver") + 1 :] or [""]
-    return Loadable(task, resolver, tuple(rest), variables.get(_SYS_PATH, ""))
-
-
-def _primary_container(pod: K8sPod, config: Mapping[str, str]) -> tuple[list[str], dict[str, str]]:
-    containers = MessageToDict(pod.pod_spec).get("containers") or []
-    name = pod.primary_container_name or config.get(_PRIMARY)
-    named = [one for one in containers if one.get("name") == name] or containers[:1]
-    if not named:
-        return [], {}
-    variables = {str(one.get("name")): str(one.get("value", "")) for one in named[0].get("env") or []}
-    return [str(argument) for argument in named[0].get("args") or []], variables
+    return Loadable(task, resolver, tuple(rest), container.env.get(_SYS_PATH, ""))
 
 
 def lay_out(bundle: Bundle, folder: Path) -> None:

@@ -17,6 +17,7 @@ _FIELD = re.compile(r"\{([^{}]*)\}")
 _FORBIDDEN = re.compile(r"[^A-Za-z0-9._-]+")
 _ALLOWED = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
 DEFAULT = "{content}"
+SHORTEN = "Shorten it: {short_sha} instead of {sha}, for instance."
 
 
 def has_content(template: str) -> bool:
@@ -43,8 +44,12 @@ def check_template(template: str) -> None:
     check_version(_FIELD.sub(lambda match: widths.get(match[1], "c"), template))
 
 
-def check_version(version: str) -> None:
+def check_version(version: str, shorten: str = SHORTEN) -> None:
     """Refuse a version that Flyte's API or a URL would not carry.
+
+    Args:
+        version: it.
+        shorten: how to mend one that is too long.
 
     Raises:
         DeployError: for forbidden characters or a length beyond `MAX_LENGTH`.
@@ -53,7 +58,7 @@ def check_version(version: str) -> None:
         raise DeployError(
             f"the version '{version}' has {len(version)} characters; Flyte takes {MAX_LENGTH}",
             where="--version",
-            mend="Shorten it: {short_sha} instead of {sha}, for instance.",
+            mend=shorten,
             usage=True,
         )
     if not _ALLOWED.fullmatch(version):

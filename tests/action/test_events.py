@@ -162,8 +162,12 @@ def test_a_tag_is_a_release() -> None:
     made = decide(event, TAG, settings())
     assert (made.do, made.target, made.version) == ("release", "team/production", "v1.2.0")
     assert made.reuse_from == "team/staging"
-    after = applied(settings(version="{short_sha}"), made)
+    assert made.reuse_branch == event.payload["repository"]["default_branch"]
+    after = applied(settings(version="{short_sha}", overwrite=True), made)
     assert (after.version, after.reuse_version, after.reuse_from) == ("v1.2.0", "{short_sha}", "team/staging")
+    assert after.reuse_branch == made.reuse_branch
+    # What a workflow lets pushes do is not for tags.
+    assert not after.overwrite
     assert not after.preview
     assert after.triggers
     alone = decide(event, TAG, settings(domain=""))

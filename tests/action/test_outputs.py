@@ -11,7 +11,7 @@ from cmarkgfm.cmark import Options
 
 from flyte_deploy.action import outputs, summary
 from flyte_deploy.errors import DeployError
-from flyte_deploy.model import Plan, Target
+from flyte_deploy.model import Deployment, Plan, Target
 from flyte_deploy.report.markdown import SUMMARY_LIMIT
 from flyte_deploy.secrets import SECRETS
 from tests.harness.log import file_command
@@ -59,18 +59,18 @@ def test_without_a_file_nothing_is_written_and_with_a_bad_one_it_is_an_error(tmp
 def test_the_plan_is_a_file_for_later_steps(tmp_path: Path) -> None:
     large = b"x" * (outputs.MOST_INLINE + 1)
     for document in (b"{}", large):
-        name = outputs.plan_file(document, {"RUNNER_TEMP": str(tmp_path)})
+        name = outputs.keep_file("plan", document, {"RUNNER_TEMP": str(tmp_path)})
         assert (tmp_path / name).read_bytes() == document
         assert (tmp_path / name).stat().st_mode & 0o777 == 0o644
         values = outputs.outputs_of(plan(), document, name)
         assert (values["plan-file"], values["content"]) == (name, "c")
         assert values["plan"] == (name if document == large else "{}")
-    assert outputs.plan_file(b"{}", {}) == ""
+    assert outputs.keep_file("plan", b"{}", {}) == ""
 
 
 def test_the_file_of_a_plan_holds_no_secret(tmp_path: Path) -> None:
     SECRETS.add("hunter2-hunter2", own=True)
-    name = outputs.plan_file(b'{"a": "hunter2-hunter2"}', {"RUNNER_TEMP": str(tmp_path)})
+    name = outputs.keep_file("plan", b'{"a": "hunter2-hunter2"}', {"RUNNER_TEMP": str(tmp_path)})
     assert (tmp_path / name).read_text() == '{"a": "***"}'
 
 
@@ -80,6 +80,17 @@ def test_a_plan_without_tasks_has_all_outputs() -> None:
     assert values["plan"] == "{}"
     assert values["console-url"] == "https://flyte.example.com/v2/domain/production/project/team/tasks"
     assert values["bundle-cached"] == "false"
+
+
+def test_the_record_and_where_it_lies() -> None:
+    deployment = Deployment(
+        plan=plan(), record=b'{"version": "v1"}', record_uri="s3://bucket/records/v1.json"
+    )
+    values = outputs.outputs_of(deployment, b"{}", "", deployment.record.decode())
+    assert (values["record"], values["record-uri"]) == (
+        '{"version": "v1"}',
+        "s3://bucket/records/v1.json",
+    )
 
 
 def test_outputs_that_hold_something_masked_are_named() -> None:

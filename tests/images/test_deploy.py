@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from flyte_deploy.specs.container import primary
 from tests.conftest import Write
 from tests.deploy.conftest import FLYTE_DEPLOY, TARGET
 from tests.images.builds import Builds, docker_processes
@@ -104,6 +105,75 @@ def test_only_what_changed_is_built(write: Write, builds: Builds) -> None:
     changed = builds.deploy(root, "--all", "flow.py")
     assert [image["seconds"] is not None for image in changed["images"]] == [True, False]
     assert changed["images"][0]["digest"] != before["images"][0]["digest"]
+
+
+REUSED = """
+import flyte
+
+image = flyte.Image.from_debian_base(name="reused").with_commands(["echo 41 > /home/number"])
+first = flyte.TaskEnvironment(name="first", image=image)
+pods = flyte.TaskEnvironment(name="pods", image=image, pod_template=flyte.PodTemplate(labels={"a": "b"}))
+actor = flyte.TaskEnvironment(name="actor", image=image, reusable=flyte.ReusePolicy(replicas=2))
+
+@first.task
+async def one(x: int) -> int:
+    return x
+
+@pods.task
+async def two(x: int) -> int:
+    return x
+
+@actor.task
+async def three(x: int) -> int:
+    return x
+"""
+
+
+def test_a_release_takes_images_over_and_a_preview_says_that_nothing_changes(
+    write: Write, builds: Builds
+) -> None:
+    root = write({"flow.py": REUSED})
+    where = (
+        *("--endpoint", builds.server.endpoint, "--insecure", "-p", "flytesnacks"),
+        *("--output-format", "json", "--registry", builds.repository),
+    )
+
+    def run(command: str, domain: str, *more: str, **environment: str) -> Any:
+        variables = {**dict(builds.engine.variables), **environment}
+        done = builds.cli.run(root, command, "--all", "flow.py", "-d", domain, *where, *more, **variables)
+        assert done.status == 0, done.err
+        return done.json
+
+    def images() -> dict[str, str]:
+        names = ("first.one", "pods.two", "actor.three")
+        return {name: primary(builds.request(name).spec.task_template).image for name in names}
+
+    pushed = run("deploy", "staging")
+    (image,) = pushed["images"]
+    address = f"{image['reference']}@{image['digest']}"
+    assert set(images().values()) == {address}
+    # In a preview the images have other addresses: that is no change.
+    preview = ("--preview", "--version", "pr-7-{content}", "--compare-to", "staging")
+    planned = run("plan", "development", *preview)
+    assert planned["images"][0]["reference"] == image["reference"].replace("/reused:", "/reused-preview:")
+    assert {task["state"] for task in planned["difference"]["tasks"]} == {"unchanged"}
+    # Without an engine, without a registry that would answer, and with nothing to upload.
+    before = len(builds.server.calls())
+    release = ("--version", "v1", "--reuse-from", "staging")
+    released = run("deploy", "production", *release, DOCKER_HOST="unix:///nowhere", PATH="/nowhere")
+    assert set(images().values()) == {address}
+    assert [(one["reference"], one["digest"]) for one in released["images"]] == [
+        (image["reference"], image["digest"])
+    ]
+    assert released["bundle_uri"] == pushed["bundle_uri"]
+    assert not released["uploaded"]
+    assert any("nothing is built or uploaded" in note for note in released["notes"])
+    assert "PUT" not in [call.method for call in builds.server.calls()[before:]]
+    again = run("deploy", "production", *release)
+    assert again["registered"] == []
+    (root / "flow.py").write_text(REUSED.replace("return x\n", "return x + 1\n"))
+    planned = run("plan", "development", *preview)
+    assert {task["state"] for task in planned["difference"]["tasks"]} == {"bundle"}
 
 
 def test_what_cannot_be_built_is_said_and_leaves_nothing_registered(write: Write, builds: Builds) -> None:

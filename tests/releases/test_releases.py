@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
 from flyteidl2.task.task_service_pb2 import DeployTaskRequest
+from flyteidl2.task.task_service_pb2_grpc import TaskServiceStub
 
+from flyte_deploy.specs.container import primary
 from tests.conftest import Write
 from tests.deploy.conftest import Cli, Result
 from tests.deploy.test_triggers import NIGHTLY
@@ -103,6 +107,11 @@ def test_a_deploy_leaves_a_record_where_it_can_be_read(
     # The difference knows the files from the record.
     write({**flow(3), "more.py": ""})
     planned = done(run(cli, root, "plan", "flow.py", "env", *development(store)))
+    assert planned["difference"]["files"] == [{"path": "flow.py", "what": "changed"}]
+    # So it does for a preview, which has a store of its own.
+    preview = ("--preview", "--version", "pr-7-{content}", "--compare-to", "development")
+    where = ("-d", "staging", "--bundle-store", f"{store}/previews")
+    planned = done(run(cli, root, "plan", "flow.py", "env", *where, *preview))
     assert planned["difference"]["files"] == [{"path": "flow.py", "what": "changed"}]
     # Without a store that can be read there is only what the command answers.
     third = done(run(cli, root, *DEPLOY, "-d", "staging"))
@@ -302,3 +311,153 @@ def test_previews_alternate_without_new_versions(write: Write, cli: Cli) -> None
         made.append(done(run(cli, root, *DEPLOY, "-d", "development", *preview)))
     assert made[0]["version"] == made[2]["version"]
     assert made[2]["registered"] == []
+
+
+POD = """
+import flyte
+from flyte.io import File
+
+pod = flyte.PodTemplate(labels={{"team": "a"}})
+env = flyte.TaskEnvironment(name="pods", image="registry.example/team/image:1", pod_template=pod)
+
+@env.task
+async def work(number: int, data: File = File.from_local_sync(__file__)) -> int:
+    return number + {more}
+"""
+
+
+def test_tasks_with_a_pod_template(write: Write, cli: Cli) -> None:
+    root = write({"flow.py": POD.format(more=0)})
+    done(run(cli, root, *DEPLOY, "-d", "development", "--version", "v1"))
+    assert done(run(cli, root, *DEPLOY, "-d", "development", "--version", "v1"))["registered"] == []
+    reuse = ("--reuse-from", "development", "--reuse-version", "v1")
+    release = done(run(cli, root, *DEPLOY, "-d", "production", "--version", "r1", *reuse))
+    assert any("nothing is built or uploaded" in note for note in release["notes"])
+    promoted = done(
+        run(cli, root, "promote", "--from", "development", "--to", "staging", "--version", "v1", "--as", "s1")
+    )
+    assert promoted["images"] == {"pods": "registry.example/team/image:1"}
+    notes = "\n".join(promoted["notes"])
+    assert "registered by tag, not by digest, and carried over so: registry.example/team/image:1" in notes
+    assert "where these read them: pods.work (data)" in notes
+    template = newest(cli, "staging")["pods.work"][1].spec.task_template
+    assert argument(primary(template).args, "--version") == "s1"
+    write({"flow.py": POD.format(more=1).replace("__file__", repr(str(root / "data.txt"))), "data.txt": ""})
+    # The default is another file, which is no other task.
+    planned = done(run(cli, root, "plan", "flow.py", "env", "-d", "development"))
+    (task,) = planned["difference"]["tasks"]
+    assert [change["aspect"] for change in task["changes"]] == ["default"]
+    write({"flow.py": POD.format(more=1).replace("__file__", repr(str(root / "same/flow.py")))})
+    write({"same/flow.py": POD.format(more=0)})
+    planned = done(run(cli, root, "plan", "flow.py", "env", "-d", "development"))
+    assert [task["state"] for task in planned["difference"]["tasks"]] == ["bundle"]
+
+
+def git(folder: Path, *arguments: str) -> None:
+    identity = ("-c", "user.name=n", "-c", "user.email=e@example.org")
+    subprocess.run(["git", *identity, *arguments], cwd=folder, check=True, capture_output=True)
+
+
+def test_a_release_of_a_tag_asks_for_what_the_default_branch_deployed(
+    write: Write, cli: Cli, store: str
+) -> None:
+    root = write(flow(task=""))
+    git(root, "init", "--initial-branch", "side")
+    git(root, "add", ".")
+    git(root, "commit", "--message", "one")
+    version = "{branch}-{short_sha}"
+    done(run(cli, root, *DEPLOY, *development(store), "--version", version))
+    git(root, "checkout", "--detach")
+    asked = (
+        *("plan", *DEPLOY[1:], "-d", "production", "--bundle-store", store, "--version", "v1"),
+        *("--reuse-from", "development", "--reuse-version", version),
+    )
+
+    def note(*more: str) -> str:
+        (said,) = done(run(cli, root, *asked, *more))["notes"]
+        return str(said)
+
+    assert "nothing is taken over from 127/flytesnacks/development as {branch}" in note()
+    assert "the version needs {branch}" in note()
+    assert "nothing is built or uploaded" in note("--reuse-branch", "side")
+    refused = note("--reuse-branch", "main", "--reuse-version", version.replace("{branch}", "side"))
+    assert refused.endswith("it was deployed from branch side, not from main")
+
+
+def test_versions_that_are_not_complete_and_records_that_are_corrupt(
+    write: Write, cli: Cli, store: str
+) -> None:
+    root = write(flow())
+    first = done(run(cli, root, *DEPLOY, *development(store)))
+    path = Path(first["record_uri"].removeprefix("file://"))
+    kept = json.loads(path.read_text())
+    path.write_text(json.dumps({**kept, "tasks": {**kept["tasks"], "jobs.more": "jobs"}}))
+    asked = (
+        *("promote", "--from", "development", "--to", "production", "--bundle-store", store),
+        *("--version", first["version"]),
+    )
+    refused = run(cli, root, *asked)
+    assert refused.status == 1
+    assert "is not complete: 1 of the 3 tasks that its record names" in refused.err
+    assert "jobs.more" in refused.err
+    path.write_text("{")
+    promoted = done(run(cli, root, *asked))
+    assert promoted["registered"] == ["jobs.other", "jobs.work"]
+    assert any("is corrupt" in warning for warning in promoted["warnings"])
+    write(flow(2))
+    done(run(cli, root, *DEPLOY, *development(store)))
+    back = done(run(cli, root, "rollback", *development(store), "--version", first["version"]))
+    assert back["version"] == f"{first['version']}-rollback"
+    assert any("is corrupt" in warning for warning in back["warnings"])
+
+
+def test_a_version_that_leaves_no_room_and_a_bundle_that_nobody_can_look_up(write: Write, cli: Cli) -> None:
+    root = write(flow(task=""))
+    done(run(cli, root, *DEPLOY, "-d", "development"))
+    elsewhere = [DeployTaskRequest.FromString(data) for data in cli.server.deploy_requests()]
+    long = "v" * 60
+    with grpc.insecure_channel(cli.server.endpoint) as channel:
+        stub = TaskServiceStub(channel)  # type: ignore[no-untyped-call]
+        for version in (long, "v2"):
+            for request in elsewhere:
+                request.task_id.version = request.spec.task_template.id.version = version
+                request.spec.task_template.metadata.code_bundle_uri = "https://example.org/code.tar.gz"
+                stub.DeployTask(request)
+    asked = ("rollback", "-d", "development", "--version", long)
+    refused = run(cli, root, *asked)
+    assert refused.status == 2
+    assert "Name a shorter version for it with --as." in refused.err
+    back = done(run(cli, root, *asked, "--as", "back"))
+    assert back["version"] == "back"
+    assert any("bundle https://example.org/code.tar.gz" in note for note in back["notes"])
+
+
+def test_a_record_that_a_killed_run_left_out_is_made_by_the_next(write: Write, cli: Cli, store: str) -> None:
+    root = write({**flow(), "more.py": flow()["flow.py"].replace('name="jobs"', 'name="more"')})
+    before = done(run(cli, root, *DEPLOY, *development(store), "--version", "v0"))
+    first = done(run(cli, root, *DEPLOY, *development(store), "--version", "v1"))
+    path = Path(first["record_uri"].removeprefix("file://"))
+    path.unlink()
+    again = done(run(cli, root, *DEPLOY, *development(store), "--version", "v1"))
+    assert again["registered"] == []
+    record = json.loads(path.read_text())
+    assert record == again["record"]
+    for name in ("version", "bundle_uri", "images", "tasks", "files", "content", "replaced"):
+        assert record[name] == first["record"][name]
+    assert record["triggers"].keys() == {"jobs.work"}
+    # Once is enough.
+    assert done(run(cli, root, *DEPLOY, *development(store), "--version", "v1"))["record"] is None
+    # What completes a version keeps what is said of the rest.
+    path.write_text(json.dumps(first["record"]))
+    other = done(run(cli, root, "deploy", "more.py", "env", *development(store), "--version", "v1"))
+    record = json.loads(path.read_text())
+    assert record == other["record"]
+    assert record["replaced"] == dict.fromkeys(before["record"]["tasks"], "v0")
+    assert record["tasks"].keys() == record["replaced"].keys() | {"more.work", "more.other"}
+    assert record["triggers"].keys() == {"jobs.work", "more.work"}
+    asked = ("promote", "--from", "development", "--to", "production", "--bundle-store", store)
+    promoted = done(run(cli, root, *asked, "--version", "v1"))
+    kept = Path(promoted["record_uri"].removeprefix("file://"))
+    kept.unlink()
+    assert done(run(cli, root, *asked, "--version", "v1"))["registered"] == []
+    assert json.loads(kept.read_text())["triggers"].keys() == {"jobs.work", "more.work"}

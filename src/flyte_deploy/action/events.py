@@ -59,6 +59,7 @@ class Policy:
         offline: whether the control plane is left alone: code that nobody vouches for is only looked at.
         compare_to: what the difference is taken against, as ``project/domain``; empty for the target.
         reuse_from: what bundle and images may be taken over from; empty for nothing.
+        reuse_branch: the branch that it has to come from; empty where that is not known.
         number: the pull request, 0 for none.
         head: the pull request's head commit; of a push its commit.
         branch: the branch that a push is of, empty where it does not matter that it moves on; of a plan that
@@ -77,6 +78,7 @@ class Policy:
     offline: bool = False
     compare_to: str = ""
     reuse_from: str = ""
+    reuse_branch: str = ""
     number: int = 0
     head: str = ""
     branch: str = ""
@@ -133,7 +135,7 @@ def decide(event: Event, facts: Facts, settings: Settings) -> Policy:
         return _release_event(event, settings)
     tag = facts.ref.removeprefix(_TAG) if facts.ref.startswith(_TAG) else ""
     if mode == "release" or (mode == "auto" and tag):
-        return _release(tag, f"tag {tag}", settings)
+        return _release(tag, f"tag {tag}", event, settings)
     return _push(event, facts, settings)
 
 
@@ -255,10 +257,10 @@ def _release_event(event: Event, settings: Settings) -> Policy:
     if action not in ("published", "released", "prereleased"):
         return Policy("skip", f"a release was {action or 'touched'}, not published")
     tag = _text(event.payload, "release", "tag_name")
-    return _release(tag, f"release {tag}", settings)
+    return _release(tag, f"release {tag}", event, settings)
 
 
-def _release(tag: str, why: str, settings: Settings) -> Policy:
+def _release(tag: str, why: str, event: Event, settings: Settings) -> Policy:
     if not tag:
         raise DeployError(
             "there is no tag to release",
@@ -276,6 +278,7 @@ def _release(tag: str, why: str, settings: Settings) -> Policy:
             usage=True,
         )
     project, _, domain = target.rpartition("/")
+    repository = event.payload.get("repository")
     pushed = f"{settings.project}/{settings.domain}" if settings.domain else ""
     notes: tuple[str, ...] = ()
     if not pushed:
@@ -287,6 +290,7 @@ def _release(tag: str, why: str, settings: Settings) -> Policy:
         domain=domain,
         version=_FORBIDDEN.sub("-", tag).strip("-._"),
         reuse_from=pushed if pushed != target else "",
+        reuse_branch=str(repository.get("default_branch") or "") if isinstance(repository, dict) else "",
         notes=notes,
     )
 

@@ -206,7 +206,14 @@ def _hand_over(
 ) -> None:
     """Outputs and summary; everything is done by now, so that what fails here is only a warning."""
     try:
-        values = outputs.outputs_of(outcome, document, outputs.plan_file(document, environ))
+        record = outcome.record if isinstance(outcome, Deployment) else b""
+        large = len(record) > outputs.MOST_INLINE
+        values = outputs.outputs_of(
+            outcome,
+            document,
+            outputs.keep_file("plan", document, environ),
+            outputs.keep_file("record", record, environ) if large else record.decode(),
+        )
         outputs.write(values, environ)
     except DeployError as error:
         log.warning(f"{error.what} ({error.where})")

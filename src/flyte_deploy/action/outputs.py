@@ -28,8 +28,9 @@ OUTPUTS: dict[str, str] = {
     "registered": "How many tasks were registered (with dry-run: would be).",
     "unchanged": "How many tasks were there already.",
     "changed": "JSON list of the tasks that are new, changed or gone, against what was registered.",
-    "record": "Address of the record of this deployment; empty where nothing was registered or no store "
-    "keeps records.",
+    "record": "The record of this deployment as JSON (docs/releases.md); empty where nothing was registered. "
+    "Where it is longer than 256 KiB, the name of a file, as for plan.",
+    "record-uri": "Address of that record; empty where no store keeps records.",
     "console-url": "Address of Flyte's console for the project and domain; empty where that is not known.",
     "plan": "The plan as JSON (docs/output.schema.json). Where it is longer than 256 KiB, as plan-file.",
     "plan-file": "Name of a file that holds the plan, relative to ${{ runner.temp }}.",
@@ -40,13 +41,14 @@ MOST_INLINE = 256 * 1024
 """Bytes of an output: GitHub allows a mebibyte for all outputs of a job."""
 
 
-def outputs_of(outcome: Plan | Deployment, document: bytes, file: str) -> dict[str, str]:
+def outputs_of(outcome: Plan | Deployment, document: bytes, file: str, record: str = "") -> dict[str, str]:
     """The values of all outputs for a plan or a deployment.
 
     Args:
         outcome: it.
         document: it, as JSON.
         file: the name of the file that holds the document; empty where there is none.
+        record: the record of a deployment as JSON, or the name of a file that holds it.
     """
     plan = outcome.plan if isinstance(outcome, Deployment) else outcome
     deployment = outcome if isinstance(outcome, Deployment) else None
@@ -67,7 +69,8 @@ def outputs_of(outcome: Plan | Deployment, document: bytes, file: str) -> dict[s
         "registered": str(len(plan.to_register)),
         "unchanged": str(len(plan.tasks) - len(plan.to_register)),
         "changed": _json(_changed(plan)),
-        "record": deployment.record_uri if deployment else "",
+        "record": record,
+        "record-uri": deployment.record_uri if deployment else "",
         "console-url": console_url(plan),
         "plan": file if file and len(document) > MOST_INLINE else document.decode(),
         "plan-file": file,
@@ -89,10 +92,15 @@ def console_url(plan: Plan) -> str:
     return f"{scheme}://{host}/v2/domain/{plan.target.domain}/project/{plan.target.project}/tasks"
 
 
-def plan_file(document: bytes, environ: Mapping[str, str]) -> str:
-    """Write the plan into the runner's temporary folder, and return the file's name; empty without one.
+def keep_file(what: str, document: bytes, environ: Mapping[str, str]) -> str:
+    """Write a document into the runner's temporary folder, and return the file's name; empty without one.
 
     What is known to be secret is hidden in it.
+
+    Args:
+        what: it is: ``plan``, ``record``.
+        document: in UTF-8.
+        environ: names the folder.
 
     Raises:
         DeployError: where it cannot be written.
@@ -100,7 +108,7 @@ def plan_file(document: bytes, environ: Mapping[str, str]) -> str:
     folder = environ.get("RUNNER_TEMP", "")
     if not folder:
         return ""
-    name = f"flyte-deploy-plan-{secrets.token_hex(8)}.json"
+    name = f"flyte-deploy-{what}-{secrets.token_hex(8)}.json"
     path = Path(folder) / name
     try:
         path.write_text(SECRETS.redact(document.decode()), encoding="utf-8")
@@ -108,7 +116,7 @@ def plan_file(document: bytes, environ: Mapping[str, str]) -> str:
         path.chmod(0o644)
     except OSError as error:
         raise DeployError(
-            f"the plan cannot be written: {error.strerror}", where="environment RUNNER_TEMP"
+            f"the {what} cannot be written: {error.strerror}", where="environment RUNNER_TEMP"
         ) from None
     return name
 

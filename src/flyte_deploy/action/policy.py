@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 
 from flyte_deploy.action.events import Facts, Policy
+from flyte_deploy.records.record import PREVIEWS
 from flyte_deploy.settings import EMBEDDED, Settings
 
 _LOGINS = re.compile(r"^(FLYTE|UNION)\w*(KEY|SECRET|TOKEN|PASSWORD|COMMAND)\w*$")
@@ -54,6 +55,9 @@ def applied(settings: Settings, policy: Policy) -> Settings:
             "version": policy.version,
             "reuse_from": settings.reuse_from or policy.reuse_from,
             "reuse_version": settings.reuse_version or settings.version,
+            "reuse_branch": settings.reuse_branch or policy.reuse_branch,
+            # A tag that carries other content is refused, whatever pushes of the same workflow may do.
+            "overwrite": False,
         }
     elif policy.version:
         changes["version"] = policy.version
@@ -61,7 +65,7 @@ def applied(settings: Settings, policy: Policy) -> Settings:
         changes |= {
             "preview": True,
             "untrusted": True,
-            "bundle_store": f"{settings.bundle_store.rstrip('/')}/previews" if settings.bundle_store else "",
+            "bundle_store": settings.bundle_store.rstrip("/") + PREVIEWS if settings.bundle_store else "",
             "cache_to": tuple(map(_own_cache, settings.cache_to)),
             "cache_from": (*settings.cache_from, *map(_own_cache, settings.cache_to)),
             # Pull requests alternate: their versions are not replaced, and their triggers not pruned.

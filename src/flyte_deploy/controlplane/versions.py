@@ -37,6 +37,14 @@ def list_versions(plane: ControlPlane, target: Target, names: Iterable[str], lim
     return [row for of_task in rows for row in of_task]
 
 
+def versions_before(
+    plane: ControlPlane, target: Target, names: Iterable[str], version: str
+) -> dict[str, str]:
+    """What tasks that have a version as their newest had before; those that had none are left out."""
+    rows = list_versions(plane, target, names, 2)
+    return {row.name: row.version for row in rows if row.version != version}
+
+
 def _tasks(plane: ControlPlane, target: Target, version: str) -> Work[list[RegisteredTask]]:
     filters = [one_of("version", [version])] if version else []
     rows: list[RegisteredTask] = []

@@ -14,6 +14,7 @@ from flyte_deploy.images.render import CodeFiles
 from flyte_deploy.images.workers import pinned
 from flyte_deploy.model import Bundle, Environment
 from flyte_deploy.settings import CopyStyle, Settings
+from flyte_deploy.specs.image import PREVIEW_SUFFIX
 
 
 def bundle_of(settings: Settings, collected: Collected, environments: Sequence[Environment]) -> Bundle | None:
@@ -75,7 +76,7 @@ def workshop(settings: Settings, collected: Collected) -> Workshop:
         endpoint=settings.endpoint,
         builder=settings.image_builder,
         load=settings.load_images,
-        suffix="-preview" if settings.preview else "",
+        suffix=PREVIEW_SUFFIX if settings.preview else "",
     )
 
 

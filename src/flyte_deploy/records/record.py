@@ -5,7 +5,8 @@ from __future__ import annotations
 import base64
 import datetime as dt
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
 
 import msgspec
 from msgspec import Struct
@@ -16,7 +17,12 @@ from flyte_deploy.model import Target
 from flyte_deploy.records.shelf import Shelf, open_shelf
 from flyte_deploy.settings import Settings
 
+if TYPE_CHECKING:
+    from google.protobuf.message import Message
+
 SCHEMA = "flyte-deploy/record/1"
+PREVIEWS = "/previews"
+"""What the address of a bundle store ends in that previews have to themselves."""
 
 
 class Record(Struct, frozen=True, kw_only=True):
@@ -58,6 +64,11 @@ class Record(Struct, frozen=True, kw_only=True):
     def trigger_bytes(self, task: str) -> tuple[bytes, ...]:
         """The serialized triggers of a task."""
         return tuple(base64.b64decode(text) for text in self.triggers.get(task, ()))
+
+
+def encoded(triggers: Iterable[Message]) -> tuple[str, ...]:
+    """Triggers as a record holds them."""
+    return tuple(base64.b64encode(one.SerializeToString()).decode() for one in triggers)
 
 
 def origin_of(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
@@ -119,13 +130,54 @@ def shelf_of(settings: Settings) -> Shelf | None:
     return open_shelf(settings.bundle_store, CloudSettings.of(settings))
 
 
-def keep(settings: Settings, record: Record) -> str:
-    """Put a record into its store; returns its address, empty where the store cannot be read."""
+def keep(settings: Settings, record: Record) -> tuple[bytes, str]:
+    """Put a record into its store, with what one that is there says of other tasks of that version.
+
+    Returns:
+        It as JSON, and its address, empty where the store cannot be read or written.
+
+    Raises:
+        DeployError: where it cannot be written.
+    """
     shelf = shelf_of(settings)
     if shelf is None:
-        return ""
-    return shelf.put(
-        record_name(Target(record.project, record.domain, record.org), record.version), encode(record)
+        return encode(record), ""
+    name = record_name(Target(record.project, record.domain, record.org), record.version)
+    try:
+        there = shelf.get(name)
+        before = None if there is None else decode(there, name)
+    except DeployError:
+        # A corrupt one is replaced, and whoever may only write writes.
+        before = None
+    data = encode(_merged(before, record))
+    return data, shelf.put(name, data)
+
+
+def is_kept(settings: Settings, target: Target, version: str) -> bool:
+    """Whether there is a record of a deployment, readable or not; True where no store could have one.
+
+    Raises:
+        DeployError: where the store cannot be asked.
+    """
+    shelf = shelf_of(settings)
+    return shelf is None or shelf.has(record_name(target, version))
+
+
+def _merged(before: Record | None, record: Record) -> Record:
+    """A deployment that was completed: what was registered at first is part of it."""
+    if before is None:
+        return record
+    return msgspec.structs.replace(
+        record,
+        images=before.images | record.images,
+        tasks=before.tasks | record.tasks,
+        registered=tuple(dict.fromkeys((*before.registered, *record.registered))),
+        # What it replaced at first: after that it has replaced itself.
+        replaced=record.replaced | before.replaced,
+        triggers={
+            **{name: of_task for name, of_task in before.triggers.items() if name not in record.tasks},
+            **record.triggers,
+        },
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -19,22 +18,23 @@ from flyte_deploy.controlplane import (
     register,
     verify,
 )
-from flyte_deploy.controlplane.versions import list_tasks
+from flyte_deploy.controlplane.versions import list_tasks, versions_before
 from flyte_deploy.decision import free_version
 from flyte_deploy.errors import DeployError
 from flyte_deploy.model import Progress, RegisteredTask, Target
-from flyte_deploy.records.record import Record, encode, find, keep, now, origin_of
+from flyte_deploy.records.record import Record, encode, encoded, find, is_kept, keep, now, origin_of
 from flyte_deploy.releases.telling import Telling
 from flyte_deploy.releases.triggers import triggers_to_carry
 from flyte_deploy.reuse import bundle_is_there, target_of
 from flyte_deploy.settings import Settings
-from flyte_deploy.specs.carry import PREVIEW, carried, names_of_place
+from flyte_deploy.specs.carry import PREVIEW, carried, names_of_place, stored, trigger_of
+from flyte_deploy.specs.container import primary
+from flyte_deploy.specs.image import is_of_a_preview
 from flyte_deploy.specs.same import same_content
 
 Make = Callable[[str], DeployTaskRequest]
 _NAMED = 20
 _RESTORED = re.compile(r"-rollback(-\d+)?$")
-_PREVIEW_IMAGE = re.compile(r"-preview(:[\w.-]+)?(@sha256:[0-9a-f]{64})?$")
 
 
 @dataclass(frozen=True)
@@ -99,8 +99,9 @@ def promote(settings: Settings, plane: ControlPlane, clock: Clock, *, kind: str 
         if not rows:
             raise _no_such_version(plane, source, before)
         read = plane.task_specs(source, [row.name for row in rows], before, settings.concurrency)
-        specs = {row.name: TaskSpec.FromString(read[row.name]) for row in rows if row.name in read}
         record = _record(settings, source, before, telling)
+        _check_complete(source, before, [row.name for row in rows], read, record)
+        specs = {row.name: TaskSpec.FromString(read[row.name]) for row in rows}
         bundles = _check(settings, plane, source, target, before, specs, telling)
         newest = plane.newest(target, {row.environment for row in rows})
         version, present = _version(settings, plane, target, kind, specs, newest, telling)
@@ -124,19 +125,30 @@ def promote(settings: Settings, plane: ControlPlane, clock: Clock, *, kind: str 
         replaced={name: newest[name].version for name in names if name in newest},
         bundles=bundles,
         images={
-            spec.environment.name: spec.task_template.container.image
+            spec.environment.name: image
             for spec in specs.values()
-            if spec.task_template.container.image
+            if (image := primary(spec.task_template).image)
         },
         triggers=tuple(f"{name}/{one.name}" for name in names for one in triggers.get(name, ())),
         notes=tuple(telling.notes),
         warnings=tuple(telling.warnings),
     )
-    if settings.dry_run or not names:
-        return promotion
-    with clock.step("register", f"Registering {len(names)} tasks"):
-        _register(settings, plane, promotion, make, clock)
-    return _with_record(settings, promotion, record, triggers, telling)
+    if settings.dry_run or (not names and _is_recorded(settings, promotion, telling)):
+        return replace(promotion, warnings=tuple(telling.warnings))
+    if names:
+        with clock.step("register", f"Registering {len(names)} tasks"):
+            _register(settings, plane, promotion, make, clock)
+    kept = sorted({row.name for row in rows} - set(names))
+    lives = plane.triggers(target, kept) if kept else {}
+    there = {
+        name: [trigger_of(one.name, one.spec, one.automation, active=one.active) for one in of_task]
+        for name, of_task in lives.items()
+    }
+    if kept and not _is_recorded(settings, promotion, telling):
+        # A run has registered these which was killed before it made its record.
+        before_it = versions_before(plane, target, kept, version)
+        promotion = replace(promotion, replaced={**before_it, **promotion.replaced})
+    return _with_record(settings, promotion, record, {**there, **triggers}, telling)
 
 
 def _no_such_version(plane: ControlPlane, source: Target, version: str) -> DeployError:
@@ -150,6 +162,41 @@ def _no_such_version(plane: ControlPlane, source: Target, version: str) -> Deplo
         else f"Nothing is registered in {source}.",
         usage=True,
     )
+
+
+def _check_complete(
+    source: Target, version: str, names: Sequence[str], read: Mapping[str, bytes], record: Record | None
+) -> None:
+    """Refuse a version that lacks tasks: what it had is known from its record, where there is one."""
+    unread = [name for name in names if name not in read]
+    if unread:
+        raise DeployError(
+            f"{len(unread)} tasks of version '{version}' are listed and cannot be read",
+            where=f"{source}",
+            details=tuple(unread[:_NAMED]),
+            mend="Somebody else may be writing there: run the same command again.",
+        )
+    known = record.tasks if record is not None else {}
+    missing = sorted(known.keys() - set(names))
+    if missing:
+        raise DeployError(
+            f"version '{version}' is not complete: {len(missing)} of the {len(known)} tasks that its"
+            " record names are not registered",
+            where=f"{source}",
+            details=tuple(missing[:_NAMED]),
+            mend="Deploy its code again under that version, which completes it, or name another version.",
+        )
+
+
+def _is_recorded(settings: Settings, promotion: Promotion, telling: Telling) -> bool:
+    """Whether what is there already needs no record: a run that was killed leaves a version without one."""
+    if (promotion.source, promotion.source_version) == (promotion.target, promotion.version):
+        return True
+    try:
+        return is_kept(settings, promotion.target, promotion.version)
+    except DeployError as error:
+        telling.warn(f"{error.what} ({error.where})")
+        return True
 
 
 def _record(settings: Settings, source: Target, version: str, telling: Telling) -> Record | None:
@@ -170,10 +217,10 @@ def _check(
     telling: Telling,
 ) -> tuple[str, ...]:
     """Refuse what cannot be carried over; returns the addresses of the bundles."""
+    images = {primary(spec.task_template).image for spec in specs.values()} - {""}
     if source != target:
         preview = PREVIEW.match(version)
-        images = {spec.task_template.container.image for spec in specs.values()}
-        built = sorted(image for image in images if _PREVIEW_IMAGE.search(image))
+        built = sorted(image for image in images if is_of_a_preview(image))
         if preview or built:
             raise DeployError(
                 f"version '{version}' is a preview" + (f" of pull request {preview[1]}" if preview else ""),
@@ -186,17 +233,21 @@ def _check(
         if loose and source.domain != target.domain:
             some = "; ".join(f"{name}: {', '.join(places)}" for name, places in list(loose.items())[:_NAMED])
             telling.warn(f"these name {source.domain} and are carried over as they are: {some}")
-    tagged = sorted(
-        {
-            spec.task_template.container.image
-            for spec in specs.values()
-            if spec.task_template.container.image and "@sha256:" not in spec.task_template.container.image
-        }
-    )
+        left = [f"{name} ({', '.join(inputs)})" for name, spec in specs.items() if (inputs := stored(spec))]
+        if left:
+            telling.note(
+                f"defaults that are files stay in the storage of {source}, where these read them:"
+                f" {', '.join(left[:_NAMED])}"
+            )
+    tagged = sorted(image for image in images if "@sha256:" not in image)
     if tagged:
         telling.note(f"registered by tag, not by digest, and carried over so: {', '.join(tagged[:_NAMED])}")
     addresses = {spec.task_template.metadata.code_bundle_uri for spec in specs.values()} - {""}
-    gone = [one for one in sorted(addresses) if bundle_is_there(settings, source, one, plane) is False]
+    there = {one: bundle_is_there(settings, source, one, plane) for one in sorted(addresses)}
+    unknown = [one for one, is_there in there.items() if is_there is None]
+    if unknown:
+        telling.note(f"whether it is still there cannot be looked up: bundle {', '.join(unknown[:_NAMED])}")
+    gone = [one for one, is_there in there.items() if is_there is False]
     if gone:
         raise DeployError(
             f"the bundle of version '{version}' is gone",
@@ -236,7 +287,8 @@ def _version(
         base = f"{_RESTORED.sub('', settings.version)}-rollback"
     else:
         base = settings.version
-    version, present, notes = free_version(plane, target, names, base, newest)
+    shorten = "Name a shorter version for it with --as."
+    version, present, notes = free_version(plane, target, names, base, newest, shorten=shorten)
     for note in notes:
         telling.note(note)
     return version, present
@@ -323,21 +375,17 @@ def _with_record(
         tasks=dict(promotion.tasks),
         registered=promotion.registered,
         replaced=dict(promotion.replaced),
-        triggers={
-            name: tuple(base64.b64encode(one.SerializeToString()).decode() for one in of_task)
-            for name, of_task in triggers.items()
-            if of_task
-        },
+        triggers={name: encoded(of_task) for name, of_task in triggers.items() if of_task},
         **origin_of(os.environ),
     )
     try:
-        uri = keep(settings, record)
+        data, uri = keep(settings, record)
     except DeployError as error:
         telling.warn(f"{error.what} ({error.where})")
-        uri = ""
+        data, uri = encode(record), ""
     return replace(
         promotion,
-        record=encode(record),
+        record=data,
         record_uri=uri,
         notes=tuple(telling.notes),
         warnings=tuple(telling.warnings),

@@ -785,6 +785,13 @@ _ROWS: tuple[Option, ...] = (
         help="Version that the same content has there, text or a template.",
     ),
     Option(
+        name="reuse-branch",
+        metavar="BRANCH",
+        section=_REGISTRATION,
+        help="Branch that it has to come from: nothing is taken over where a record names another one. It is "
+        "{branch} in --reuse-version.",
+    ),
+    Option(
         name="no-difference",
         setting="difference",
         negates=True,

@@ -144,6 +144,8 @@ class Settings:
     """``[PROJECT/]DOMAIN`` whose bundle and images are taken over where the content is the same."""
     reuse_version: str = ""
     """The version that the content has there: text or template; empty for the default template."""
+    reuse_branch: str = ""
+    """The branch that it has to come from; empty where that does not matter."""
     expect_content: str = ""
     """The content version that was approved; another one is refused."""
     preview: bool = False

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 from flyteidl2.task.common_pb2 import TriggerAutomationSpec
 from flyteidl2.task.task_definition_pb2 import TaskSpec, TaskTrigger, TaskTriggerSpec
 from flyteidl2.task.task_service_pb2 import DeployTaskRequest
 from flyteidl2.trigger.trigger_definition_pb2 import TriggerSpec
-from google.protobuf.struct_pb2 import ListValue, Struct
 
 from flyte_deploy.model import Target
+from flyte_deploy.specs.container import change_container, primary, with_options
+from flyte_deploy.specs.walk import change_text
 
 PREVIEW = re.compile(r"pr-(\d+)-")
 """What the versions of previews begin with, and the pull request's number."""
+
+# What a deploy uploads lies below a digest of its content.
+_STORED = re.compile(r"[a-z0-9]+://.*/[0-9a-f]{64}(/|$)")
 
 
 def carried(
@@ -36,14 +40,11 @@ def carried(
         identity.org, identity.project, identity.domain = target.org, target.project, target.domain
         identity.name, identity.version = name, version
     template = request.spec.task_template
-    if template.HasField("container"):
-        arguments = list(template.container.args)
-        for index, argument in enumerate(arguments[:-1]):
-            if argument == "--version" and arguments[index + 1] == before:
-                arguments[index + 1] = version
-        template.container.args[:] = arguments
-    if template.HasField("k8s_pod"):
-        _version_in_struct(template.k8s_pod.pod_spec, before, version)
+
+    def with_version(arguments: list[str]) -> list[str]:
+        return with_options(arguments, {"--version": lambda told: version if told == before else told})
+
+    change_container(template, args=with_version)
     return request
 
 
@@ -61,8 +62,8 @@ def trigger_of(
 def names_of_place(spec: TaskSpec, place: Target) -> tuple[str, ...]:
     """Where a spec names the domain it was made for, in words: such a text goes along as it is."""
     word = re.compile(rf"(?<![\w-]){re.escape(place.domain)}(?![\w-])")
-    container = spec.task_template.container
-    found = [f"environment variable {pair.key}" for pair in container.env if word.search(pair.value)]
+    container = primary(spec.task_template)
+    found = [f"environment variable {name}" for name, value in container.env.items() if word.search(value)]
     skip = False
     for argument in container.args:
         if skip:
@@ -74,19 +75,18 @@ def names_of_place(spec: TaskSpec, place: Target) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _version_in_struct(struct: Struct, before: str, version: str) -> None:
-    for values in _lists(struct):
-        for index, value in enumerate(values[:-1]):
-            following = values[index + 1]
-            if value.string_value == "--version" and following.string_value == before:
-                following.string_value = version
+def stored(spec: TaskSpec) -> tuple[str, ...]:
+    """The inputs whose defaults are files, or tables, that lie in some storage."""
+    found = []
+    for one in spec.default_inputs:
+        addresses: list[str] = []
 
+        def note(text: str, addresses: list[str] = addresses) -> str:
+            if _STORED.match(text):
+                addresses.append(text)
+            return text
 
-def _lists(struct: Struct | ListValue) -> Iterator[list]:  # type: ignore[type-arg]
-    values = list(struct.fields.values()) if isinstance(struct, Struct) else list(struct.values)
-    if isinstance(struct, ListValue):
-        yield values
-    for value in values:
-        kind = value.WhichOneof("kind")
-        if kind in ("struct_value", "list_value"):
-            yield from _lists(getattr(value, kind))
+        change_text(one.parameter.default, note)
+        if addresses:
+            found.append(one.name)
+    return tuple(found)

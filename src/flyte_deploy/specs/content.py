@@ -8,17 +8,15 @@ that of our protobuf can move it.
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Iterable, Mapping
 
 from flyte_deploy.model import Environment, Task
+from flyte_deploy.specs.walk import without_memory_addresses
 
 LENGTH = 24
 """Hexadecimal digits of a content version: 96 bits."""
 
 _FORMAT = b"flyte-deploy content 1"
-# An object's address in a name that some class makes of its repr; user constants are shorter or in the code.
-_ADDRESS = re.compile(rb"0x[0-9a-f]{9,16}")
 
 
 def content_version(
@@ -42,7 +40,7 @@ def content_version(
 
 def task_content(task: Task) -> bytes:
     """A task's request without what differs from one process to the next."""
-    return _ADDRESS.sub(b"0x", task.request)
+    return without_memory_addresses(task.request)
 
 
 def _add(digest: hashlib._Hash, *parts: bytes) -> None:

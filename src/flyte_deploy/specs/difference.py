@@ -2,33 +2,46 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from flyteidl2.core.tasks_pb2 import Resources, TaskTemplate
-from flyteidl2.task.common_pb2 import TriggerAutomationSpec
-from flyteidl2.task.task_definition_pb2 import TaskSpec
+from flyteidl2.core.literals_pb2 import Literal
+from flyteidl2.core.tasks_pb2 import TaskTemplate
+from flyteidl2.task.common_pb2 import Inputs, TriggerAutomationSpec
+from flyteidl2.task.task_definition_pb2 import TaskSpec, TaskTriggerSpec
+from flyteidl2.trigger.trigger_definition_pb2 import TriggerSpec
 from google.protobuf.message import Message
 
 from flyte_deploy.specs.changes import Change, FileChange, State
-from flyte_deploy.specs.same import comparable
+from flyte_deploy.specs.container import Primary, change_container, clear_container, primary, with_options
+from flyte_deploy.specs.image import image_identity
+from flyte_deploy.specs.same import change_image_of_actor, comparable, content_address
 from flyte_deploy.specs.types import literal_text, type_identity, type_text
+from flyte_deploy.specs.walk import change_text, without_memory_addresses
 
-_DIGEST = re.compile(r"@sha256:[0-9a-f]{64}$")
-_OWN_TAG = re.compile(r":([0-9a-f]{40})$")
-_ALLOCATED = {"CPU": "cpu", "MEMORY": "memory", "GPU": "gpu", "EPHEMERAL_STORAGE": "disk", "STORAGE": "disk"}
+_RESOURCES = {"ephemeral-storage": "disk", "storage": "disk"}
 # These differ with every deploy, or are shown by themselves.
 _FLEETING_ARGUMENTS = frozenset({"--version", "--tgz", "--image-cache", "--pkl", "--dest"})
 
 
 @dataclass(frozen=True)
 class TriggerState:
-    """A trigger to be compared: its name and what it fires on."""
+    """A trigger to be compared: its name, what it fires on, and the inputs that it gives.
+
+    `inputs` is None where the backend keeps them elsewhere: those cannot be compared.
+    """
 
     name: str
     automation: TriggerAutomationSpec
+    inputs: Inputs | None = None
+
+    @classmethod
+    def of(
+        cls, name: str, automation: TriggerAutomationSpec, spec: TriggerSpec | TaskTriggerSpec
+    ) -> TriggerState:
+        """The state of a trigger as it is sent, or lives."""
+        return cls(name, automation, None if spec.HasField("offloaded_input_data") else spec.inputs)
 
 
 def task_changes(
@@ -48,20 +61,21 @@ def task_changes(
     Returns:
         ``changed`` with the changes, ``bundle`` where only the code that goes along differs, ``unchanged``.
     """
-    one, other = _neutral(before), _neutral(after)
     changes = [
-        *_interface(one, other),
-        *_template(one.task_template, other.task_template),
+        *_interface(before, after),
+        *_template(before.task_template, after.task_template),
         *_triggers(live, declared),
-        *_documentation(one, other),
+        *_documentation(before, after),
     ]
     if changes:
         return "changed", tuple(changes)
+    one, other = _neutral(before), _neutral(after)
+    state: State = "unchanged"
     if _bundle_name(before) != _bundle_name(after):
+        state = "bundle"
         _forget_bundle(one)
         _forget_bundle(other)
-        return ("bundle", ()) if comparable(one) == comparable(other) else ("changed", (Change("settings"),))
-    return ("unchanged", ()) if comparable(one) == comparable(other) else ("changed", (Change("settings"),))
+    return (state, ()) if comparable(one) == comparable(other) else ("changed", (Change("settings"),))
 
 
 def file_changes(before: Mapping[str, str], after: Mapping[str, str]) -> tuple[FileChange, ...]:
@@ -78,14 +92,22 @@ def _neutral(spec: TaskSpec) -> TaskSpec:
     """The spec without what says where it was registered: a preview is compared with another domain."""
     copy = TaskSpec()
     copy.CopyFrom(spec)
-    copy.task_template.ClearField("id")
-    arguments = list(copy.task_template.container.args)
-    for index, argument in enumerate(arguments[:-1]):
-        if argument in ("--version", "--image-cache"):
-            arguments[index + 1] = ""
-    if copy.task_template.HasField("container"):
-        copy.task_template.container.args[:] = arguments
+    template = copy.task_template
+    template.ClearField("id")
+    fleeting = {"--version": _nothing, "--image-cache": _nothing}
+    change_container(template, image=image_identity, args=lambda args: with_options(args, fleeting))
+    change_image_of_actor(template, image_identity)
+    if not template.metadata.discoverable:
+        # A digest of the task's code, which the SDK writes for tasks that are not cached too.
+        template.metadata.discovery_version = ""
+    if template.type == "actor" and "version" in template.custom.fields:
+        # It moves with the code and the image's address, so that the actor does.
+        del template.custom.fields["version"]
     return copy
+
+
+def _nothing(_: str) -> str:
+    return ""
 
 
 def _bundle_name(spec: TaskSpec) -> str:
@@ -94,15 +116,7 @@ def _bundle_name(spec: TaskSpec) -> str:
 
 def _forget_bundle(spec: TaskSpec) -> None:
     spec.task_template.metadata.code_bundle_uri = ""
-    if spec.task_template.type == "actor" and "version" in spec.task_template.custom.fields:
-        # It moves with the code, so that the actor does.
-        del spec.task_template.custom.fields["version"]
-    arguments = list(spec.task_template.container.args)
-    for index, argument in enumerate(arguments[:-1]):
-        if argument == "--tgz":
-            arguments[index + 1] = ""
-    if spec.task_template.HasField("container"):
-        spec.task_template.container.args[:] = arguments
+    change_container(spec.task_template, args=lambda args: with_options(args, {"--tgz": _nothing}))
 
 
 def _interface(before: TaskSpec, after: TaskSpec) -> Iterator[Change]:
@@ -156,39 +170,37 @@ def _two_types(before: Message, after: Message) -> tuple[str, str]:
 
 
 def _template(before: TaskTemplate, after: TaskTemplate) -> Iterator[Change]:
+    old, new = primary(before), primary(after)
     if before.type != after.type:
         yield Change("type", before=before.type, after=after.type)
-    yield from _values("resources", _resources(before), _resources(after))
-    one, other = _image(before), _image(after)
-    if _image_identity(one) != _image_identity(other):
-        yield Change("image", before=one, after=other)
+    yield from _values("resources", _resources(before, old), _resources(after, new))
+    if image_identity(old.image) != image_identity(new.image):
+        yield Change("image", before=old.image, after=new.image)
     yield from _values("cache", _cache(before), _cache(after))
     yield from _values("retries", {"": _retries(before)}, {"": _retries(after)})
     yield from _values("timeout", _timeouts(before), _timeouts(after))
     yield from _values("secret", _secrets(before), _secrets(after))
-    yield from _values("environment variable", _environment(before), _environment(after))
+    yield from _values("environment variable", _environment(old), _environment(new))
     yield from _values("reuse", {"": _reuse(before)}, {"": _reuse(after)})
     one, other = before.metadata.runtime.version, after.metadata.runtime.version
     yield from _values("SDK", {"": one}, {"": other})
-    if _arguments(before) != _arguments(after):
+    if _arguments(old) != _arguments(new):
         yield Change("arguments")
     if before.metadata.interruptible != after.metadata.interruptible:
         yield Change(
             "interruptible", "", _yes(before.metadata.interruptible), _yes(after.metadata.interruptible)
         )
-    if _rest(before) != _rest(after):
-        yield Change("settings", "of the pod" if before.k8s_pod != after.k8s_pod else "")
+    rest, other_rest = _rest(before), _rest(after)
+    if rest.SerializeToString(deterministic=True) != other_rest.SerializeToString(deterministic=True):
+        yield Change("settings", "of the pod" if rest.k8s_pod != other_rest.k8s_pod else "")
 
 
-def _resources(template: TaskTemplate) -> dict[str, str]:
-    found: dict[str, str] = {}
-    for kind, entries in (
-        ("", template.container.resources.requests),
-        (" limit", template.container.resources.limits),
-    ):
-        for entry in entries:
-            name = Resources.ResourceName.Name(entry.name)
-            found[_ALLOCATED.get(name, name.lower()) + kind] = entry.value
+def _resources(template: TaskTemplate, container: Primary) -> dict[str, str]:
+    found = {
+        f"{_RESOURCES.get(name, name)}{kind}": amount
+        for kind, amounts in (("", container.requests), (" limit", container.limits))
+        for name, amount in amounts.items()
+    }
     extended = template.extended_resources
     if extended.HasField("gpu_accelerator"):
         device = extended.gpu_accelerator
@@ -198,18 +210,6 @@ def _resources(template: TaskTemplate) -> dict[str, str]:
     if extended.HasField("shared_memory"):
         found["shm"] = extended.shared_memory.size_limit or "auto"
     return found
-
-
-def _image(template: TaskTemplate) -> str:
-    return str(template.container.image)
-
-
-def _image_identity(image: str) -> str:
-    """What tells one image from another: its digest says less than its tag, and one of our own tags all."""
-    # Without a tag the digest is all there is.
-    address = _DIGEST.sub("", image) if ":" in _DIGEST.sub("", image).rpartition("/")[2] else image
-    own = _OWN_TAG.search(address)
-    return own[1] if own else address
 
 
 def _cache(template: TaskTemplate) -> dict[str, str]:
@@ -253,19 +253,20 @@ def _secrets(template: TaskTemplate) -> dict[str, str]:
     }
 
 
-def _environment(template: TaskTemplate) -> dict[str, str]:
+def _environment(container: Primary) -> dict[str, str]:
     # Their values may be nobody's business: that they differ is said, not how.
-    return {pair.key: pair.value or "''" for pair in template.container.env if pair.key != "_F_SYS_PATH"}
+    return {name: value or "''" for name, value in container.env.items() if name != "_F_SYS_PATH"}
 
 
 def _reuse(template: TaskTemplate) -> str:
     if template.type != "actor":
         return ""
     fields = template.custom.fields
+    policy = fields["spec"].struct_value.fields if "spec" in fields else {}
     parts = [
-        f"{name.replace('_', ' ')} {_number(fields[name])}"
-        for name in sorted(fields)
-        if name not in ("name", "version", "type") and _number(fields[name])
+        f"{name.replace('_', ' ')} {_number(policy[name])}"
+        for name in sorted(policy)
+        if name != "container_image" and _number(policy[name])
     ]
     return ", ".join(parts) or "yes"
 
@@ -277,8 +278,8 @@ def _number(value: Message) -> str:
     return str(value.string_value) if kind == "string_value" else ""  # type: ignore[attr-defined]
 
 
-def _arguments(template: TaskTemplate) -> list[str]:
-    arguments = [*template.container.command, *template.container.args]
+def _arguments(container: Primary) -> list[str]:
+    arguments = [*container.command, *container.args]
     kept: list[str] = []
     skip = False
     for argument in arguments:
@@ -291,25 +292,23 @@ def _arguments(template: TaskTemplate) -> list[str]:
     return kept
 
 
-def _rest(template: TaskTemplate) -> bytes:
+def _rest(template: TaskTemplate) -> TaskTemplate:
     """Everything that no aspect above looks at."""
     copy = TaskTemplate()
     copy.CopyFrom(template)
     for field in ("id", "type", "interface", "security_context", "extended_resources"):
         copy.ClearField(field)
-    for field in ("image", "args", "command", "resources", "env"):
-        copy.container.ClearField(field)
-    if copy.container.ByteSize() == 0:
-        copy.ClearField("container")
+    clear_container(copy)
     for field in (
         *("discoverable", "discovery_version", "cache_serializable", "cache_ignore_input_vars"),
         *("cache_max_age", "retries", "timeout", "timeouts", "interruptible", "runtime"),
         *("image_build_run", "code_bundle_uri"),
     ):
         copy.metadata.ClearField(field)
-    if copy.type == "actor" or template.type == "actor":
+    if template.type == "actor":
         copy.ClearField("custom")
-    return copy.SerializeToString(deterministic=True)
+        copy.ClearField("reuse_policy")
+    return copy
 
 
 def _triggers(live: Sequence[TriggerState], declared: Sequence[TriggerState]) -> Iterator[Change]:
@@ -323,8 +322,28 @@ def _triggers(live: Sequence[TriggerState], declared: Sequence[TriggerState]) ->
             yield Change("trigger", trigger.name, after=now)
         elif other.automation != trigger.automation:
             yield Change("trigger", trigger.name, automation_text(other.automation), now)
+        elif trigger.inputs is not None and other.inputs is not None:
+            yield from _inputs(trigger.name, other.inputs, trigger.inputs)
     for name, trigger in there.items():
         yield Change("trigger", name, before=automation_text(trigger.automation))
+
+
+def _inputs(trigger: str, before: Inputs, after: Inputs) -> Iterator[Change]:
+    old = {one.name: one.value for one in before.literals}
+    new = {one.name: one.value for one in after.literals}
+    for name in _in_order(old, new):
+        if name in old and name in new and _comparable(old[name]) == _comparable(new[name]):
+            continue
+        was = literal_text(old[name]) if name in old else ""
+        now = literal_text(new[name]) if name in new else ""
+        yield Change("trigger", f"{trigger} input {name}", was, "another value" if was == now else now)
+
+
+def _comparable(value: Literal) -> bytes:
+    copy = Literal()
+    copy.CopyFrom(value)
+    change_text(copy, content_address)
+    return without_memory_addresses(copy.SerializeToString(deterministic=True))
 
 
 def automation_text(automation: TriggerAutomationSpec) -> str:

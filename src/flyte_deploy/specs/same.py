@@ -7,22 +7,25 @@ import gzip
 import json
 import re
 import zlib
+from collections.abc import Callable
 from pathlib import PurePosixPath
 
+from flyteidl2.core.tasks_pb2 import TaskTemplate
 from flyteidl2.task.task_definition_pb2 import TaskSpec
 
-from flyte_deploy.specs.walk import change_text
+from flyte_deploy.specs.container import change_container, with_options
+from flyte_deploy.specs.image import without_rebuilds
+from flyte_deploy.specs.walk import change_text, without_memory_addresses
 
-_ADDRESS = re.compile(rb"0x[0-9a-f]{9,16}")
 _BEFORE_DIGEST = re.compile(r"^[a-z0-9]+://.*/(?=[0-9a-f]{64}(/|$))|^/(?=[0-9a-f]{64}(/|$))")
-_IMAGE_DIGEST = re.compile(r"@sha256:[0-9a-f]{64}")
 
 
 def same_content(one: TaskSpec, other: TaskSpec) -> bool:
     """Whether two specs of one task differ only in where things came from or lie.
 
     Left out of the comparison: the source link, the folders of the bundle and of uploaded defaults (their
-    names hold their digests), the digests of images and the runs that built them, memory addresses in names.
+    names hold their digests), the digests of images that were built and the runs that built them, memory
+    addresses in names.
     """
     return comparable(one) == comparable(other)
 
@@ -37,38 +40,40 @@ def comparable(spec: TaskSpec) -> bytes:
     copy.documentation.long_description = copy.documentation.long_description[:2048]
     copy.environment.description = copy.environment.description[:255]
     for parameter in copy.default_inputs:
-        change_text(parameter, _content_address)
+        change_text(parameter, content_address)
     template = copy.task_template
     template.metadata.ClearField("image_build_run")
     template.metadata.code_bundle_uri = PurePosixPath(template.metadata.code_bundle_uri).name
-    if template.HasField("container"):
-        template.container.image = _IMAGE_DIGEST.sub("", template.container.image)
-        _plain_arguments(template.container.args)
-    text = copy.SerializeToString(deterministic=True)
-    return _ADDRESS.sub(b"0x", text)
+    change_container(template, image=without_rebuilds, args=_plain_arguments)
+    change_image_of_actor(template, without_rebuilds)
+    return without_memory_addresses(copy.SerializeToString(deterministic=True))
 
 
-def _content_address(text: str) -> str:
+def content_address(text: str) -> str:
     """An address less what comes before the digest of its content."""
     return _BEFORE_DIGEST.sub("", text)
 
 
-def _plain_arguments(arguments: object) -> None:
-    values = list(arguments)  # type: ignore[call-overload]
-    for index, argument in enumerate(values[:-1]):
-        following = values[index + 1]
-        if argument == "--tgz":
-            values[index + 1] = PurePosixPath(following).name
-        elif argument == "--image-cache":
-            values[index + 1] = _plain_image_cache(following)
-    del arguments[:]  # type: ignore[attr-defined]
-    arguments.extend(values)  # type: ignore[attr-defined]
+def change_image_of_actor(template: TaskTemplate, change: Callable[[str], str]) -> None:
+    """Change the image that a reusable environment's actor names besides its container."""
+    fields = template.custom.fields
+    if template.type != "actor" or "spec" not in fields:
+        return
+    spec = fields["spec"].struct_value.fields
+    if "container_image" in spec:
+        spec["container_image"].string_value = change(spec["container_image"].string_value)
+
+
+def _plain_arguments(arguments: list[str]) -> list[str]:
+    return with_options(
+        arguments, {"--tgz": lambda uri: PurePosixPath(uri).name, "--image-cache": _plain_image_cache}
+    )
 
 
 def _plain_image_cache(text: str) -> str:
     try:
         cache = json.loads(gzip.decompress(base64.b64decode(text)))
-        lookup = {name: _IMAGE_DIGEST.sub("", uri) for name, uri in cache["image_lookup"].items()}
+        lookup = {name: without_rebuilds(uri) for name, uri in cache["image_lookup"].items()}
     except (ValueError, OSError, EOFError, zlib.error, KeyError, AttributeError, TypeError):
         return text
     return json.dumps(lookup, sort_keys=True)

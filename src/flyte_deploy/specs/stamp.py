@@ -8,7 +8,6 @@ import gzip
 import hashlib
 import io
 import json
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -20,6 +19,8 @@ from flyte_deploy.collector.inside import sdk
 from flyte_deploy.errors import DeployError
 from flyte_deploy.model import BuildRun, Target, Task
 from flyte_deploy.specs import placeholders
+from flyte_deploy.specs.container import primary
+from flyte_deploy.specs.image import without_rebuilds
 from flyte_deploy.specs.walk import change_text
 
 _LABEL = 63
@@ -145,7 +146,6 @@ def _stamp_actor(request: DeployTaskRequest, stamps: Stamps) -> None:
     if template.type != "actor" or "version" not in template.custom.fields:
         return
     basis = template.custom["version"]
-    # Less a digest that stands beside a tag: building the same again gives another one.
-    image = re.sub(r"(:[\w.-]+)@sha256:[0-9a-f]{64}$", r"\1", template.container.image)
+    image = without_rebuilds(primary(template).image)
     text = f"{basis}\0{stamps.bundle_digest}\0{image}\0{request.spec.environment.name}"
     template.custom["version"] = hashlib.sha256(text.encode()).hexdigest()[:15]

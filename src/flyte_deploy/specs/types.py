@@ -7,6 +7,8 @@ from flyteidl2.core.types_pb2 import BlobType, LiteralType, SimpleType
 from google.protobuf.json_format import MessageToJson
 from google.protobuf.struct_pb2 import Struct
 
+from flyte_deploy.specs.walk import change_text, without_memory_addresses
+
 _SIMPLE = {
     SimpleType.NONE: "None",
     SimpleType.INTEGER: "int",
@@ -20,6 +22,7 @@ _SIMPLE = {
     SimpleType.STRUCT: "struct",
 }
 _LONGEST = 60
+_BY_NAME = frozenset({"properties", "patternProperties", "$defs", "definitions", "dependentSchemas"})
 
 
 def type_text(kind: LiteralType) -> str:
@@ -47,11 +50,19 @@ def type_text(kind: LiteralType) -> str:
 
 
 def type_identity(kind: LiteralType) -> bytes:
-    """Equal for types that take the same values: descriptions and how they are hashed do not count."""
+    """Equal for types that take the same values.
+
+    Descriptions, how values are hashed, the values of defaults and memory addresses in names do not count.
+    """
     copy = LiteralType()
     copy.CopyFrom(kind)
+    change_text(copy, _plain)
     _strip(copy)
     return copy.SerializeToString(deterministic=True)
+
+
+def _plain(text: str) -> str:
+    return without_memory_addresses(text.encode()).decode()
 
 
 def _strip(kind: LiteralType) -> None:
@@ -74,11 +85,18 @@ def _strip(kind: LiteralType) -> None:
 
 
 def _strip_schema(schema: Struct) -> None:
-    """Take words for people out of a JSON schema, at any depth."""
+    """Take words for people and the values of defaults out of a JSON schema, at any depth.
+
+    Whether a field has a default says `required`.
+    """
     for name in list(schema.fields):
         value = schema.fields[name]
-        if name in ("description", "$comment", "examples") and value.HasField("string_value"):
+        if name in ("description", "$comment", "examples", "default"):
             del schema.fields[name]
+        elif name in _BY_NAME:
+            # The keys there are names that users gave.
+            for field in list(value.struct_value.fields):
+                _strip_schema(value.struct_value.fields[field].struct_value)
         elif value.HasField("struct_value"):
             _strip_schema(value.struct_value)
         elif value.HasField("list_value"):
@@ -89,7 +107,7 @@ def _strip_schema(schema: Struct) -> None:
 
 def literal_text(literal: Literal) -> str:
     """A default in words, shortened."""
-    text = _literal(literal)
+    text = _plain(_literal(literal))
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
 
 
