@@ -75,6 +75,8 @@ class Fault:
     body: Any = field(default_factory=dict)
     headers: dict[str, str] = field(default_factory=dict)
     times: int = 1
+    applied: bool = False
+    """Whether what was asked for is done all the same."""
 
 
 class GitHub:
@@ -86,6 +88,7 @@ class GitHub:
         self.deployments: dict[int, dict[str, Any]] = {}
         self.statuses: dict[int, list[dict[str, Any]]] = {}
         self.pulls: dict[int, str] = {1: "open"}
+        self.merged: set[int] = set()
         self.branches: dict[str, str] = {"main": "a" * 40}
         self.user: str | None = None
         self.author = BOT
@@ -136,6 +139,8 @@ class GitHub:
             for fault in self.faults:
                 if fault.times and fault.method == method and re.search(fault.path, path):
                     fault.times -= 1
+                    if fault.applied:
+                        self._answer(method, path, query, body)
                     return fault.status, fault.body, fault.headers
             status, found = self._answer(method, path, query, body)
             return self._page(status, found, path, query)
@@ -195,6 +200,8 @@ class GitHub:
             url=f"{self.url}/repos/{REPOSITORY}/{match[1]}/{number}",
             comments_url=f"{self.url}/repos/{REPOSITORY}/issues/{number}/comments",
         )
+        if match[1] == "pulls":
+            found["merged"] = number in self.merged
         return 200, found
 
     def _comment(self, identity: int, method: str, body: Any) -> tuple[int, Any]:

@@ -60,7 +60,7 @@ class Policy:
         compare_to: what the difference is taken against, as ``project/domain``; empty for the target.
         reuse_from: what bundle and images may be taken over from; empty for nothing.
         number: the pull request, 0 for none.
-        head: the pull request's head commit; of a push its commit.
+        head: the pull request's head commit; of a push, or a tag, its commit.
         branch: the branch that a push is of; empty where it does not matter that it moves on.
         merged: of a pull request that is closed.
         notes: what a reader should know.
@@ -127,10 +127,10 @@ def decide(event: Event, facts: Facts, settings: Settings) -> Policy:
     if event.name == "merge_group":
         return _plan(settings, "a merge group is not merged yet", mode=mode)
     if event.name == "release":
-        return _release_event(event, settings)
+        return _release_event(event, facts, settings)
     tag = facts.ref.removeprefix(_TAG) if facts.ref.startswith(_TAG) else ""
     if mode == "release" or (mode == "auto" and tag):
-        return _release(tag, f"tag {tag}", settings)
+        return _release(tag, f"tag {tag}", facts, settings)
     return _push(event, facts, settings)
 
 
@@ -247,15 +247,15 @@ def _check_preview(settings: Settings, project: str, domain: str) -> None:
         )
 
 
-def _release_event(event: Event, settings: Settings) -> Policy:
+def _release_event(event: Event, facts: Facts, settings: Settings) -> Policy:
     action = event.payload.get("action")
     if action not in ("published", "released", "prereleased"):
         return Policy("skip", f"a release was {action or 'touched'}, not published")
     tag = _text(event.payload, "release", "tag_name")
-    return _release(tag, f"release {tag}", settings)
+    return _release(tag, f"release {tag}", facts, settings)
 
 
-def _release(tag: str, why: str, settings: Settings) -> Policy:
+def _release(tag: str, why: str, facts: Facts, settings: Settings) -> Policy:
     if not tag:
         raise DeployError(
             "there is no tag to release",
@@ -284,6 +284,7 @@ def _release(tag: str, why: str, settings: Settings) -> Policy:
         domain=domain,
         version=_FORBIDDEN.sub("-", tag).strip("-._"),
         reuse_from=pushed if pushed != target else "",
+        head=facts.sha,
         notes=notes,
     )
 
