@@ -95,10 +95,9 @@ def _specs(
 def breaking_error(settings: Settings, plan: Plan) -> DeployError | None:
     """The error of a deploy, or its plan, that is not to break who calls its tasks; None where it may, or
     breaks nobody."""
-    difference = plan.difference
-    if not settings.fail_on_breaking or difference is None or not difference.breaking:
+    if not settings.fail_on_breaking or plan.difference is None or not plan.difference.breaking:
         return None
-    breaking = difference.breaking
+    difference, breaking = plan.difference, plan.difference.breaking
     lines = [f"{task.name}: {change}" for task, change in breaking]
     if len(lines) > _NAMED:
         lines = [*lines[:_NAMED], f"and {len(lines) - _NAMED} more"]
