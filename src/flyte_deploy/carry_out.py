@@ -331,7 +331,7 @@ def _register(
             listen=clock.listen,
         )
     except Interrupted as interrupted:
-        clock.listen(Progress("warning", _state(interrupted.outcome)))
+        clock.listen(Progress("warning", str(interrupted.outcome)))
         raise
     if not outcome.complete:
         raise _incomplete(outcome)
@@ -364,22 +364,6 @@ def _incomplete(outcome: Outcome) -> DeployError:
     ]
     return DeployError(
         f"{len(outcome.failed)} tasks could not be registered",
-        details=(*details, _state(outcome)),
+        details=(*details, str(outcome)),
         mend="When that is mended, the same command completes it.",
     )
-
-
-def _state(outcome: Outcome) -> str:
-    parts = [f"{len(outcome.registered)} tasks are registered{_names(outcome.registered)}"]
-    if outcome.uncertain:
-        parts.append(f"{len(outcome.uncertain)} may be{_names(outcome.uncertain)}")
-    if outcome.not_started:
-        parts.append(f"{len(outcome.not_started)} are not{_names(outcome.not_started)}")
-    return ", ".join(parts)
-
-
-def _names(names: tuple[str, ...]) -> str:
-    if not names:
-        return ""
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return f" ({', '.join(names[:_NAMED])}{more})"

@@ -10,7 +10,8 @@ from flyteidl2.task.task_service_pb2 import DeployTaskRequest
 from flyte_deploy.controlplane import LiveTrigger
 from flyte_deploy.decision import Decision, Registry
 from flyte_deploy.errors import DeployError
-from flyte_deploy.model import RegisteredTask, Target, Task
+from flyte_deploy.model import Plan, RegisteredTask, Target, Task
+from flyte_deploy.settings import Settings
 from flyte_deploy.specs.changes import Difference, TaskDifference
 from flyte_deploy.specs.difference import TriggerState, task_changes
 
@@ -91,9 +92,12 @@ def _specs(
     return specs
 
 
-def breaking_error(difference: Difference) -> DeployError:
-    """The error of a deploy that is not to break who calls its tasks."""
-    breaking = difference.breaking
+def breaking_error(settings: Settings, plan: Plan) -> DeployError | None:
+    """The error of a deploy, or its plan, that is not to break who calls its tasks; None where it may, or
+    breaks nobody."""
+    if not settings.fail_on_breaking or plan.difference is None or not plan.difference.breaking:
+        return None
+    difference, breaking = plan.difference, plan.difference.breaking
     lines = [f"{task.name}: {change}" for task, change in breaking]
     if len(lines) > _NAMED:
         lines = [*lines[:_NAMED], f"and {len(lines) - _NAMED} more"]

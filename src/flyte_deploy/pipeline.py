@@ -41,6 +41,8 @@ def plan(
 ) -> Plan:
     """Say what `deploy` would do; nothing is written anywhere.
 
+    A plan with breaking changes is a plan: `differences.breaking_error` says whether they are allowed.
+
     Args:
         settings: all that the user said.
         listen: told of what happens.
@@ -105,9 +107,9 @@ def deploy(
         from flyte_deploy.differences import breaking_error
 
         compared = compare.compare(ready, identified, plane, clock)
-        difference = compared.plan.difference
-        if settings.fail_on_breaking and difference is not None and difference.breaking:
-            raise breaking_error(difference)
+        refused = breaking_error(settings, compared.plan)
+        if refused is not None:
+            raise refused
         deployment = carry_out.carry_out(ready, compared, plane, clock, gate)
     return dataclasses.replace(deployment, plan=dataclasses.replace(deployment.plan, steps=clock.steps))
 

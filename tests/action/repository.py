@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,12 +39,14 @@ class Repository:
         services: the control plane that is deployed to.
         github: what it is told.
         name: of the environment in `flow`, where that is what is in it.
+        during: told the container's name as soon as a step runs.
     """
 
     runner: Runner
     services: Services
     github: GitHub
     name: str = ""
+    during: Callable[[str], None] = lambda container: None
 
     def __post_init__(self) -> None:
         self.runner.repository = REPOSITORY
@@ -63,7 +66,7 @@ class Repository:
             "domain": "production",
             **{name.replace("_", "-"): value for name, value in with_.items()},
         }
-        return self.runner.run(inputs, event=event, payload=sent)
+        return self.runner.run(inputs, event=event, payload=sent, during=self.during)
 
     def pull(self, action: str = "opened", number: int = 1, **with_: str) -> Step:
         """A pull request of the repository's own."""

@@ -19,4 +19,4 @@ def github() -> Iterator[GitHub]:
 
 @pytest.fixture
 def repository(github: GitHub) -> Repository:
-    return Repository(REPOSITORY, TOKEN, github.url, secrets=("hunter2-hunter2",), wait=5)
+    return Repository(REPOSITORY, TOKEN, github.url, secrets=("hunter2-hunter2",), wait=1)

@@ -75,6 +75,8 @@ class Fault:
     body: Any = field(default_factory=dict)
     headers: dict[str, str] = field(default_factory=dict)
     times: int = 1
+    applied: bool = False
+    """Whether what was asked for is done all the same."""
 
 
 class GitHub:
@@ -88,6 +90,7 @@ class GitHub:
         self.pulls: dict[int, str] = {1: "open"}
         self.heads: dict[int, tuple[str, str, str]] = {}
         """Of pull requests the repository, branch and commit, where a test says them."""
+        self.merged: set[int] = set()
         self.branches: dict[str, str] = {"main": "a" * 40}
         self.user: str | None = None
         self.author = BOT
@@ -138,6 +141,8 @@ class GitHub:
             for fault in self.faults:
                 if fault.times and fault.method == method and re.search(fault.path, path):
                     fault.times -= 1
+                    if fault.applied:
+                        self._answer(method, path, query, body)
                     return fault.status, fault.body, fault.headers
             status, found = self._answer(method, path, query, body)
             return self._page(status, found, path, query)
@@ -202,7 +207,8 @@ class GitHub:
             end = f"/issues/{number}"
             return 200, [one for one in self.comments.values() if one["issue_url"].endswith(end)]
         if match[1] == "pulls":
-            return 200, self._pull("/repos/{owner}/{repo}/pulls/{pull_number}", number)
+            pull = self._pull("/repos/{owner}/{repo}/pulls/{pull_number}", number)
+            return 200, {**pull, "merged": number in self.merged}
         found = example("/repos/{owner}/{repo}/issues/{issue_number}", "get", "200")
         found.update(
             number=number,

@@ -180,14 +180,39 @@ LIMITED = {"message": "You have exceeded a secondary rate limit. Please wait a f
         Fault("POST", "comments", 502, b"<html>Bad gateway</html>", {"Content-Type": "text/html"}),
         Fault("GET", "comments", 500, {"message": "Server Error"}),
         Fault("POST", "comments", 403, LIMITED, {"Retry-After": "1"}),
+        Fault("POST", "comments", 429, LIMITED),
+        Fault("PATCH", "comments", 502, b"<html>Bad gateway</html>", {"Content-Type": "text/html"}),
+        Fault("PATCH", "comments", 403, LIMITED),
+        Fault("PATCH", "comments", 403, LIMITED, {"Retry-After": "1"}),
+        Fault("PATCH", "comments", 429, LIMITED),
+        Fault("PATCH", "comments", 429, LIMITED, {"Retry-After": "1"}),
+        Fault("PATCH", "comments", 429, LIMITED, {"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": "1"}),
+        Fault("DELETE", "comments", 503, {"message": "Service Unavailable"}),
         Fault("GET", "issues/1/comments$", 403, {"message": "API rate limit exceeded for installation ID 1."},
               {"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": "1"}),
     ],
 )  # fmt: skip
 def test_what_passes_is_repeated(github: GitHub, repository: Repository, fault: Fault) -> None:
+    if fault.method in ("PATCH", "DELETE"):
+        github.comment(composed(KEY, {PART: "old"}))
+    if fault.method == "DELETE":
+        github.comment(composed(KEY, {PART: "older"}))
     github.faults.append(fault)
     put(repository)
     assert fault.times == 0
+    (body,) = github.bodies()
+    assert parts_of(body)[PART].strip() == "### hello"
+
+
+def test_a_comment_that_a_lost_answer_has_doubled_is_one_again(
+    github: GitHub, repository: Repository
+) -> None:
+    # GitHub has made it, and says that it has not.
+    fault = Fault("POST", "comments", 502, b"", applied=True)
+    github.faults.append(fault)
+    put(repository)
+    assert fault.times == 0
+    assert writes(github) == ["POST", "POST", "DELETE"]
     assert len(github.bodies()) == 1
 
 
@@ -201,6 +226,12 @@ def test_what_passes_is_repeated(github: GitHub, repository: Repository, fault: 
         (Fault("GET", "", 404, {"message": "Not Found"}, times=99), "Not Found", "`pull-requests: write`"),
         (Fault("POST", "comments", 422, {"message": "Validation Failed", "errors": ["locked"]}, times=99),
          "Validation Failed (locked)", "debug logging"),
+        (Fault("POST", "comments", 403, LIMITED, {"Retry-After": "600"}, times=99),
+         "limited for 600 s more", "run it again later"),
+        (Fault("POST", "comments", 429, LIMITED, {"Retry-After": "600"}, times=99),
+         "limited for 600 s more", "run it again later"),
+        (Fault("GET", "", 502, {"message": "Server Error"}, times=99),
+         "keeps refusing", "run it again later"),
         (Fault("GET", "", 200, b"<html>log in</html>", {"Content-Type": "text/html"}, times=99), "", ""),
         (Fault("GET", "", 403, {"message": "API rate limit exceeded"},
                {"X-RateLimit-Reset": "99999999999"}, times=99), "rate limit", ""),

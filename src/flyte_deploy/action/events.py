@@ -61,7 +61,7 @@ class Policy:
         reuse_from: what bundle and images may be taken over from; empty for nothing.
         reuse_branch: the branch that it has to come from; empty where that is not known.
         number: the pull request, 0 for none.
-        head: the pull request's head commit; of a push its commit.
+        head: the pull request's head commit; of a push, or a tag, its commit.
         branch: the branch that a push is of, empty where it does not matter that it moves on; of a plan that
             is posted the pull request's.
         source: the repository of that branch, as ``owner/name``; set only for a plan that is posted.
@@ -132,10 +132,10 @@ def decide(event: Event, facts: Facts, settings: Settings) -> Policy:
     if event.name == "merge_group":
         return _plan(settings, "a merge group is not merged yet", mode=mode)
     if event.name == "release":
-        return _release_event(event, settings)
+        return _release_event(event, facts, settings)
     tag = facts.ref.removeprefix(_TAG) if facts.ref.startswith(_TAG) else ""
     if mode == "release" or (mode == "auto" and tag):
-        return _release(tag, f"tag {tag}", event, settings)
+        return _release(tag, f"tag {tag}", event, facts, settings)
     return _push(event, facts, settings)
 
 
@@ -252,15 +252,15 @@ def _check_preview(settings: Settings, project: str, domain: str) -> None:
         )
 
 
-def _release_event(event: Event, settings: Settings) -> Policy:
+def _release_event(event: Event, facts: Facts, settings: Settings) -> Policy:
     action = event.payload.get("action")
     if action not in ("published", "released", "prereleased"):
         return Policy("skip", f"a release was {action or 'touched'}, not published")
     tag = _text(event.payload, "release", "tag_name")
-    return _release(tag, f"release {tag}", event, settings)
+    return _release(tag, f"release {tag}", event, facts, settings)
 
 
-def _release(tag: str, why: str, event: Event, settings: Settings) -> Policy:
+def _release(tag: str, why: str, event: Event, facts: Facts, settings: Settings) -> Policy:
     if not tag:
         raise DeployError(
             "there is no tag to release",
@@ -291,6 +291,7 @@ def _release(tag: str, why: str, event: Event, settings: Settings) -> Policy:
         version=_FORBIDDEN.sub("-", tag).strip("-._"),
         reuse_from=pushed if pushed != target else "",
         reuse_branch=str(repository.get("default_branch") or "") if isinstance(repository, dict) else "",
+        head=facts.sha,
         notes=notes,
     )
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
+import threading
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from flyte_deploy.action import inputs, outputs
@@ -23,11 +24,17 @@ from flyte_deploy.report.story import Closed, Story
 from flyte_deploy.secrets import SECRETS
 from flyte_deploy.settings import Settings, show
 
+_BUDGET = 5.0
+"""Seconds in which GitHub is told of a run that is being ended: the runner leaves it ten, all in all."""
+
 
 def run(environ: Mapping[str, str] = os.environ) -> int:
     """Carry out the step that the environment describes and answer its exit status.
 
     What happens is told in the log, in the step's outputs and in the job's summary; errors are annotations.
+
+    Raises:
+        KeyboardInterrupt: after GitHub was told; whoever has asked for it says so.
     """
     # One stream: the runner reads the two apart, and order would be lost.
     sys.stderr.flush()
@@ -39,12 +46,14 @@ def run(environ: Mapping[str, str] = os.environ) -> int:
     forget = SECRETS.on_added(lambda secret: log.mask([secret]))
     try:
         _run(environ, log)
-    except DeployError as error:
+    except (Exception, KeyboardInterrupt) as error:
         if log.debugs:
             log.debug(traceback.format_exc())
-        told = in_words_of_a_workflow(error)
-        log.error(told)
+        told = _told(error)
         _summarize(told, environ, log)
+        if isinstance(error, KeyboardInterrupt):
+            raise
+        log.error(told)
         return told.exit_status
     finally:
         forget()
@@ -69,6 +78,7 @@ def _run(environ: Mapping[str, str], log: Log) -> None:
     _private_state()
     root = _below(settings.root_dir, asked.workspace)
     reviewer = reviewer_of(environ, settings, policy, root, log)
+    _say_what_is_not_asked(reviewer, policy, settings, log)
     if policy.do == "skip":
         log.line(f"Nothing is done: {policy.why}")
         return
@@ -81,6 +91,18 @@ def _run(environ: Mapping[str, str], log: Log) -> None:
     _deploy(asked, policy, reviewer, root, environ, log)
 
 
+def _say_what_is_not_asked(reviewer: Reviewer | None, policy: Policy, settings: Settings, log: Log) -> None:
+    if reviewer is not None:
+        return
+    if policy.do in ("preview", "close"):
+        log.warning(
+            "there is no github-token: the pull request gets no comment and no GitHub deployment, and whether"
+            " it is closed meanwhile is not asked"
+        )
+    elif policy.do == "push" and policy.branch and settings.if_stale == "skip":
+        log.line(f"without github-token, whether {policy.branch} moves on meanwhile is not asked")
+
+
 def _deploy(
     asked: inputs.Asked,
     policy: Policy,
@@ -91,6 +113,7 @@ def _deploy(
 ) -> None:
     # What the deploy needs is imported only now: a wrong input should not wait for it.
     from flyte_deploy import pipeline
+    from flyte_deploy.differences import breaking_error
     from flyte_deploy.project.workplace import Container
     from flyte_deploy.records.record import origin_of
     from flyte_deploy.report.json import deployment_json, plan_json
@@ -115,8 +138,6 @@ def _deploy(
 
     os.chdir(asked.folder)
     container = Container(asked.workspace, as_given(environ), untrusted=settings.untrusted)
-    if reviewer is not None:
-        reviewer.begin()
     begun: list[str] = []
 
     def gate() -> str:
@@ -124,36 +145,55 @@ def _deploy(
         begun.append(why)
         return why
 
+    def tell(error: DeployError) -> None:
+        if reviewer is None:
+            return
+        reviewer.end(story(error, written=bool(begun)), "failure", said=error.what)
+        over = reviewer.over()
+        if over is None:
+            return
+        try:
+            _close(settings, over, reviewer, root, environ, log)
+        except DeployError as problem:
+            log.warning(str(in_words_of_a_workflow(problem)))
+
     outcome: Plan | Deployment
     try:
+        if reviewer is not None:
+            reviewer.begin()
         if settings.dry_run:
             outcome = pipeline.plan(settings, log.listen, container=container)
             document, text, plan = plan_json(outcome), plan_text(outcome), outcome
         else:
             outcome = pipeline.deploy(settings, log.listen, container=container, gate=gate)
             document, text, plan = deployment_json(outcome), deployment_text(outcome), outcome.plan
+        for warning in plan.warnings:
+            log.warning(warning)
+        log.line(text)
+        page = story(outcome)
+        _hand_over(outcome, page, document, environ, log)
+        if reviewer is not None:
+            reviewer.end(page, "success", page.console_url, f"version {plan.version}")
     except NotWanted as given_up:
         log.warning(f"nothing was registered: {given_up}")
         if reviewer is not None:
             reviewer.end(None, "inactive", said=str(given_up))
         return
     except DeployError as error:
-        told = in_words_of_a_workflow(error)
-        if reviewer is not None:
-            reviewer.end(story(told, written=bool(begun)), "failure", said=told.what)
+        tell(in_words_of_a_workflow(error))
         raise
-    for warning in plan.warnings:
-        log.warning(warning)
-    log.line(text)
-    page = story(outcome)
-    _hand_over(outcome, page, document, environ, log)
-    if reviewer is None:
+    except BaseException as error:
+        told = _told(error)
+        _within(_BUDGET, lambda: tell(told), log)
+        raise
+    # Asked last: whoever closes it from now on has the last word. Who has before has found less to clean up.
+    over = reviewer.over() if reviewer is not None else None
+    if over is not None:
+        _close(settings, over, reviewer, root, environ, log)
         return
-    if policy.do == "preview" and reviewer.not_wanted():
-        # It was closed while this was under way, and whoever closed it has found less to clean up.
-        _close(settings, policy, reviewer, root, environ, log)
-        return
-    reviewer.end(page, "success", page.console_url, f"version {plan.version}")
+    refused = breaking_error(settings, plan)
+    if refused is not None:
+        raise refused
 
 
 def _post(settings: Settings, reviewer: Reviewer | None) -> None:
@@ -185,13 +225,50 @@ def _close(
     from flyte_deploy.releases.close import close_preview
 
     run_url = origin_of(environ)["run"]
-    closed = close_preview(settings, policy.number, merged=policy.merged, root=root, run_url=run_url)
+    try:
+        closed = close_preview(settings, policy.number, merged=policy.merged, root=root, run_url=run_url)
+    except Exception as error:
+        if reviewer is not None:
+            reviewer.close(Closed(policy.target, (), (), policy.merged, root, run_url, _told(error)))
+        raise
     for trigger in closed.removed:
         log.line(f"removed trigger {trigger}")
     log.line(f"{len(closed.versions)} versions of the preview stay in {closed.target}: Flyte deletes none")
     if reviewer is not None:
         reviewer.close(closed)
     _summarize(closed, environ, log)
+
+
+def _told(error: BaseException) -> DeployError:
+    """What went wrong, for somebody who reads it in a workflow's log, in a summary or a comment."""
+    if isinstance(error, DeployError):
+        return in_words_of_a_workflow(error)
+    if isinstance(error, KeyboardInterrupt):
+        outcome = getattr(error, "outcome", None)
+        return DeployError(
+            "the run was cancelled, or has met its deadline",
+            details=(str(outcome),) if outcome is not None else (),
+            mend="The same run, repeated, completes what was begun.",
+        )
+    return DeployError(
+        f"internal error: {type(error).__name__}: {error}",
+        mend="This is a mistake of flyte-deploy's own: report it, with the log of a run with debug logging,"
+        " which has the traceback.",
+    )
+
+
+def _within(seconds: float, tell: Callable[[], None], log: Log) -> None:
+    """Tell something, for so long at most; what goes wrong must not hide what is told."""
+
+    def attempt() -> None:
+        try:
+            tell()
+        except Exception:
+            log.debug(traceback.format_exc())
+
+    thread = threading.Thread(target=attempt, name="tell", daemon=True)
+    thread.start()
+    thread.join(seconds)
 
 
 def _below(folder: Path, workspace: Path) -> str:

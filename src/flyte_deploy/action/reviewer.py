@@ -5,6 +5,7 @@ Nothing here fails a deploy: what goes wrong is a warning that says which permis
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from flyte_deploy.github.deployments import State, Tracked
 
 _T = TypeVar("_T")
+
+_PRODUCTION = "production"
+"""The domain whose GitHub deployments are marked as production, as GitHub does by an environment's name."""
 
 
 @dataclass
@@ -48,7 +52,8 @@ class Reviewer:
     def begin(self) -> None:
         """Say that a deployment is under way."""
         policy, settings = self.policy, self.settings
-        if not policy.deploys or settings.github_deployment == "off" or not policy.head:
+        off = settings.github_deployment == "off" or settings.dry_run
+        if not policy.deploys or off or not policy.head:
             return
         from flyte_deploy.github.deployments import PREVIEWS, start
 
@@ -61,15 +66,26 @@ class Reviewer:
                 root=self.root,
                 number=policy.number,
                 description=f"flyte-deploy {policy.do}: {what}",
-                production=policy.do == "release",
+                production=settings.domain == _PRODUCTION,
             )
         )
+
+    def over(self) -> Policy | None:
+        """The policy that ends a preview whose pull request was closed meanwhile; None where there is no
+        reason to."""
+        policy = self.policy
+        pull = self._try(lambda: self.repository.pull(policy.number)) if policy.do == "preview" else None
+        if pull is None or pull.open:
+            return None
+        why = f"pull request #{policy.number} was {'merged' if pull.merged else 'closed'} meanwhile"
+        return dataclasses.replace(policy, do="close", why=why, merged=pull.merged)
 
     def not_wanted(self) -> str:
         """Why a deploy that is ready to register is no longer wanted; empty where it is."""
         policy = self.policy
-        if policy.do == "preview" and self._try(lambda: self.repository.pull_is_open(policy.number)) is False:
-            return f"pull request #{policy.number} was closed meanwhile"
+        over = self.over()
+        if over is not None:
+            return over.why
         if policy.do == "push" and policy.branch and policy.head and self.settings.if_stale == "skip":
             newest = self._try(lambda: self.repository.branch_head(policy.branch))
             if newest and newest != policy.head:
@@ -78,17 +94,26 @@ class Reviewer:
 
     def end(self, story: Story | None, state: State, console_url: str = "", said: str = "") -> None:
         """Say what came of it: the comment of a pull request, and the state of the deployment."""
-        if story is not None:
-            self.comment(story)
+        # A status is one request: it comes first, for there may be little time.
         tracked = self._tracked
         if tracked is not None:
             self._try(lambda: tracked.status(state, description=said, url=console_url, log_url=self.run_url))
-            if state == "success" and self.policy.number:
-                self._end_deployments(but=int(tracked.deployment.id))
+        if story is not None:
+            self.comment(story)
+        if tracked is not None and state == "success":
+            from flyte_deploy.github.deployments import supersede
+
+            self._try(
+                lambda: supersede(tracked, root=self.root, number=self.policy.number, log_url=self.run_url)
+            )
 
     def close(self, closed: Closed) -> None:
         """Say that a preview is over."""
-        self._end_deployments()
+        if self.settings.github_deployment != "off":
+            from flyte_deploy.github.deployments import end
+
+            number = self.policy.number
+            self._try(lambda: end(self.repository, root=self.root, number=number, log_url=self.run_url))
         self.comment(closed)
 
     def comment(self, story: Story | Closed) -> None:
@@ -177,22 +202,6 @@ class Reviewer:
         url = put() if strict else self._try(put)
         if url:
             self.log.line(f"comment {url}")
-
-    def _end_deployments(self, but: int = 0) -> None:
-        if self.settings.github_deployment == "off":
-            return
-        from flyte_deploy.github.deployments import PREVIEWS, end
-
-        self._try(
-            lambda: end(
-                self.repository,
-                environment=PREVIEWS,
-                root=self.root,
-                number=self.policy.number,
-                log_url=self.run_url,
-                but=but,
-            )
-        )
 
     def _try(self, ask: Callable[[], _T]) -> _T | None:
         try:

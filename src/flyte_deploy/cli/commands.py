@@ -246,11 +246,12 @@ def _plan(settings: Settings) -> int:
         from flyte_deploy.report.text import plan_text
 
         output.say(plan_text(result))
-    if settings.fail_on_breaking and result.difference is not None and result.difference.breaking:
-        from flyte_deploy.differences import breaking_error
+    from flyte_deploy.differences import breaking_error
 
-        click.echo(output.error_text(breaking_error(result.difference)), err=True)
-        return 1
+    refused = breaking_error(settings, result)
+    if refused is not None:
+        click.echo(output.error_text(refused), err=True)
+        return refused.exit_status
     return CHANGES if settings.detailed_exitcode and result.has_changes else 0
 
 

@@ -20,6 +20,9 @@ from flyte_deploy.model import Progress, Target
 Code = grpc.StatusCode
 Same = Callable[[TaskSpec, TaskSpec], bool]
 
+_NAMED = 20
+"""How many tasks are listed by name."""
+
 
 @dataclass(frozen=True)
 class Registration:
@@ -31,7 +34,7 @@ class Registration:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of registering.
+    """What came of registering; as text it says so.
 
     Args:
         registered: names of the tasks that are registered, in the order in which they were confirmed.
@@ -49,6 +52,21 @@ class Outcome:
     def complete(self) -> bool:
         """Whether everything is registered."""
         return not (self.failed or self.uncertain or self.not_started)
+
+    def __str__(self) -> str:
+        parts = [f"{len(self.registered)} tasks are registered{_named(self.registered)}"]
+        if self.uncertain:
+            parts.append(f"{len(self.uncertain)} may be{_named(self.uncertain)}")
+        if self.not_started:
+            parts.append(f"{len(self.not_started)} are not{_named(self.not_started)}")
+        return ", ".join(parts)
+
+
+def _named(names: tuple[str, ...]) -> str:
+    if not names:
+        return ""
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return f" ({', '.join(names[:_NAMED])}{more})"
 
 
 class Interrupted(KeyboardInterrupt):

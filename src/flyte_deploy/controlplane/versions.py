@@ -11,7 +11,7 @@ from flyteidl2.task.task_definition_pb2 import TaskName
 from flyteidl2.task.task_service_pb2 import ListTasksRequest, ListVersionsRequest
 
 from flyte_deploy.controlplane.client import ControlPlane
-from flyte_deploy.controlplane.listing import one_of, page, project_id
+from flyte_deploy.controlplane.listing import PAGE, one_of, page, project_id
 from flyte_deploy.controlplane.unary import Call, Work, run_all
 from flyte_deploy.model import RegisteredTask, Target
 
@@ -30,8 +30,10 @@ def list_tasks(plane: ControlPlane, target: Target, version: str = "") -> list[R
     return plane.do(_tasks(plane, target, version))
 
 
-def list_versions(plane: ControlPlane, target: Target, names: Iterable[str], limit: int) -> list[TaskVersion]:
-    """The newest versions of tasks, at most `limit` of each; a call for each task."""
+def list_versions(
+    plane: ControlPlane, target: Target, names: Iterable[str], limit: int | None = None
+) -> list[TaskVersion]:
+    """The versions of tasks, newest first, at most `limit` of each; a call for each page of each task."""
     works = (_versions(plane, target, name, limit) for name in names)
     rows = run_all(works, concurrency=plane.concurrency, retry=plane.retry)
     return [row for of_task in rows for row in of_task]
@@ -61,16 +63,25 @@ def _tasks(plane: ControlPlane, target: Target, version: str) -> Work[list[Regis
         token = answer.token
 
 
-def _versions(plane: ControlPlane, target: Target, name: str, limit: int) -> Work[list[TaskVersion]]:
-    request = ListVersionsRequest(
-        request=ListRequest(
-            limit=min(limit, 200), sort_by_fields=[Sort(key="created_at", direction=Sort.DESCENDING)]
-        ),
-        task_name=TaskName(org=target.org, project=target.project, domain=target.domain, name=name),
-    )
-    doing = f"listing the versions of task '{name}'"
-    answer = yield Call(plane.server, plane.server.tasks.ListVersions, request, doing)
-    return [
-        TaskVersion(name, row.version, row.deployed_at.ToDatetime(tzinfo=dt.timezone.utc))
-        for row in answer.versions
-    ]
+def _versions(plane: ControlPlane, target: Target, name: str, limit: int | None) -> Work[list[TaskVersion]]:
+    rows: list[TaskVersion] = []
+    token = ""
+    while True:
+        request = ListVersionsRequest(
+            request=ListRequest(
+                limit=PAGE if limit is None else min(limit, PAGE),
+                token=token,
+                sort_by_fields=[Sort(key="created_at", direction=Sort.DESCENDING)],
+            ),
+            task_name=TaskName(org=target.org, project=target.project, domain=target.domain, name=name),
+        )
+        doing = f"listing the versions of task '{name}'"
+        answer = yield Call(plane.server, plane.server.tasks.ListVersions, request, doing)
+        rows.extend(
+            TaskVersion(name, row.version, row.deployed_at.ToDatetime(tzinfo=dt.timezone.utc))
+            for row in answer.versions
+        )
+        enough = limit is not None and len(rows) >= limit
+        if enough or not answer.token or answer.token == token:
+            return rows[:limit]
+        token = answer.token

@@ -139,17 +139,19 @@ def serve(
 def running(
     data: Path | None = None,
     *,
+    host: str = "127.0.0.1",
     projects: Sequence[str] = PROJECTS,
     faults: Sequence[Fault] | None = None,
     worker: Worker | None = None,
     login: LoginSide | None = None,
     tls: Tls | None = None,
 ) -> Iterator[Embedded]:
-    """A control plane in a background thread, on a free port of 127.0.0.1, for as long as the context lasts.
+    """A control plane in a background thread, on a free port, for as long as the context lasts.
 
     Args:
         data: the folder that it keeps everything in, made if it is not there; None for one that is removed
             at the end.
+        host: the address to listen on.
         projects: projects that are to be there.
         faults: what is to go wrong.
         worker: builds images; None where none are built.
@@ -159,7 +161,7 @@ def running(
     Raises:
         DeployError: the folder cannot be used or is another server's.
     """
-    with _opened("127.0.0.1", 0, data, projects, faults or (), worker, login, tls) as server:
+    with _opened(host, 0, data, projects, faults or (), worker, login, tls) as server:
         ready = threading.Event()
         failures: list[BaseException] = []
         handle: list[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = []

@@ -5,13 +5,21 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from flyte_deploy.errors import DeployError
 
 _LONGEST_WAIT = 90.0
 """Seconds that are waited for a rate limit: nobody wants a job to hang for the comment."""
-_ATTEMPTS = 4
+
+
+@dataclass(frozen=True)
+class Pull:
+    """The state of a pull request."""
+
+    open: bool
+    merged: bool
 
 
 class Repository:
@@ -22,6 +30,7 @@ class Repository:
         token: it is sent to `api_url` and shown nowhere.
         api_url: of GitHub, or of an Enterprise Server.
         secrets: what must not be in anything that is sent: nobody else masks it there.
+        wait: seconds that may be waited for a limit of the rate; where GitHub wants more, it is an error.
     """
 
     def __init__(
@@ -32,24 +41,18 @@ class Repository:
         secrets: Sequence[str] = (),
         wait: float = _LONGEST_WAIT,
     ) -> None:
-        from github import Auth, Github, GithubRetry
+        from flyte_deploy.github.retry import waiting
+        from github import Auth, Github
 
         # Its own lines would stand between ours.
         logging.getLogger("github").setLevel(logging.CRITICAL)
-        retry = GithubRetry(
-            total=_ATTEMPTS,
-            secondary_rate_wait=min(60.0, wait),
-            max_rate_limit_wait=wait,
-            backoff_factor=0.5,
-            backoff_max=10,
-        )
         self.name = name
         self.api_url = api_url
         self._secrets = sorted({*secrets, token} - {""}, key=len, reverse=True)
         self._github = Github(
             auth=Auth.Token(token),
             base_url=api_url,
-            retry=retry,
+            retry=waiting(wait),
             timeout=20,
             per_page=100,
             seconds_between_requests=0,
@@ -89,10 +92,11 @@ class Repository:
         with self.asking(f"looking up branch {branch}", "contents: read") as ask:
             return str(ask(lambda: self.repository.get_git_ref(f"heads/{branch}").object.sha))
 
-    def pull_is_open(self, number: int) -> bool:
-        """Whether a pull request is open."""
+    def pull(self, number: int) -> Pull:
+        """The state of a pull request."""
         with self.asking(f"looking up pull request #{number}", "pull-requests: read") as ask:
-            return bool(ask(lambda: self.repository.get_pull(number).state) == "open")
+            found = ask(lambda: self.repository.get_pull(number))
+            return Pull(open=ask(lambda: found.state) == "open", merged=bool(ask(lambda: found.merged)))
 
     def pull_head(self, number: int) -> str:
         """The commit that a pull request is at."""
@@ -134,6 +138,13 @@ class Repository:
             yield lambda what: what()
         except GithubException as error:
             raise self._explained(error, doing, permission) from error
+        except requests.exceptions.RetryError as error:
+            reason = self.redacted(str(error))
+            raise DeployError(
+                f"GitHub keeps refusing: {doing}: {reason[:300]}",
+                where=self.api_url,
+                mend="It has trouble, or limits the requests of this token: run it again later.",
+            ) from error
         except (requests.RequestException, OSError, ValueError, KeyError, TypeError) as error:
             # An answer of another shape comes from a proxy or a login page.
             reason = self.redacted(f"{type(error).__name__}: {error}")
@@ -150,7 +161,7 @@ class Repository:
         said = self.redacted(str(data.get("message") or error.message or "no reason given"))[:300]
         what = f"GitHub refuses ({error.status}): {doing}: {said}"
         mend = "The log of the run says more with debug logging."
-        if isinstance(error, RateLimitExceededException):
+        if isinstance(error, RateLimitExceededException) or error.status == 429:
             mend = "Too many requests were made with this token: run it again later."
         elif error.status == 401:
             mend = "The token is not valid (any more): give input github-token the job's own, github.token."

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Literal
 
 from flyte_deploy.github.client import Repository
@@ -14,6 +16,8 @@ PREVIEWS = "preview"
 State = Literal["in_progress", "success", "failure", "inactive"]
 _LONGEST = 140
 """Characters of a description, in GitHub's API."""
+_LOOKED_AT = 30
+"""Older deployments that are looked at, each with a request of its own."""
 
 
 @dataclass(frozen=True)
@@ -91,26 +95,57 @@ def start(
     return tracked
 
 
-def end(
-    repository: Repository, *, environment: str, root: str, number: int, log_url: str = "", but: int = 0
-) -> int:
-    """Set all deployments of a pull request inactive, but one; returns how many they were.
+def end(repository: Repository, *, root: str, number: int, log_url: str = "") -> int:
+    """Set all deployments of a pull request inactive; returns how many they were.
 
     Raises:
         DeployError: where GitHub refuses.
     """
-    with repository.asking("ending deployments", PERMISSION) as ask:
-        found = ask(
-            lambda: list(
-                repository.repository.get_deployments(environment=environment, task=_task(root, number))
-            )
-        )
-        others = [one for one in found if one.id != but]
-        for one in others:
-            newest = next(iter(one.get_statuses()), None)
-            if newest is None or newest.state != "inactive":
-                _status(repository, one, "inactive", environment, log_url=log_url)
-    return len(others)
+    with repository.asking("ending deployments", PERMISSION):
+        found = list(_deployments(repository, PREVIEWS, root, number))
+        for one in found:
+            if _state(one) != "inactive":
+                _status(repository, one, "inactive", PREVIEWS, log_url=log_url)
+    return len(found)
+
+
+def supersede(tracked: Tracked, *, root: str, number: int = 0, log_url: str = "") -> int:
+    """Set those inactive that a deployment takes the place of: older ones of the same folder there.
+
+    GitHub's `auto_inactive` would go by the GitHub environment alone, where other folders, and the previews
+    of other pull requests, go on. Those that failed stay as they are.
+
+    Raises:
+        DeployError: where GitHub refuses.
+    """
+    repository, ours = tracked.repository, int(tracked.deployment.id)
+    ended = 0
+    with repository.asking("ending deployments", PERMISSION):
+        found = _deployments(repository, tracked.environment, root, number)
+        succeeded = False
+        for one in islice((one for one in found if one.id < ours), _LOOKED_AT):
+            state = _state(one)
+            if state == "inactive" and succeeded:
+                # What lies before has been superseded with it.
+                break
+            succeeded = succeeded or state == "success"
+            if state not in ("inactive", "failure", "error"):
+                _status(repository, one, "inactive", tracked.environment, log_url=log_url)
+                ended += 1
+    return ended
+
+
+def _deployments(repository: Repository, environment: str, root: str, number: int) -> Iterable[Any]:
+    """The deployments of a folder there, or of its previews; the newest first."""
+    found: Iterable[Any] = repository.repository.get_deployments(
+        environment=environment, task=_task(root, number)
+    )
+    return found
+
+
+def _state(deployment: Any) -> str:
+    newest = next(iter(deployment.get_statuses()), None)
+    return "" if newest is None else str(newest.state)
 
 
 def _status(
@@ -131,8 +166,8 @@ def _status(
                 description=repository.redacted(description)[:_LONGEST],
                 target_url=repository.redacted(log_url),
                 environment_url=repository.redacted(url),
-                # Previews of other pull requests go on.
-                auto_inactive=environment != PREVIEWS,
+                # `supersede` does it, for what is really replaced.
+                auto_inactive=False,
             )
         )
 

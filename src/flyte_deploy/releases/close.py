@@ -35,19 +35,18 @@ def close_preview(
         plane = connected()
         assert plane is not None, "settings of the action name an endpoint"
         names = [task.name for task in list_tasks(plane, target)]
-        versions = {
-            one.version: None
-            for one in list_versions(plane, target, names, 50)
-            if ours.fullmatch(one.version)
-        }
+        # First what fires: listing versions takes its time where many were registered.
         live = [
             trigger
-            for triggers in (plane.triggers(target, names) if versions else {}).values()
+            for triggers in plane.triggers(target, names).values()
             for trigger in triggers
             if ours.fullmatch(trigger.version)
         ]
         if live:
             plane.delete_triggers(target, live)
+        versions = {
+            one.version: None for one in list_versions(plane, target, names) if ours.fullmatch(one.version)
+        }
     return Closed(
         target=str(target),
         versions=tuple(versions),

@@ -141,21 +141,30 @@ def _time(outcome: Plan | Deployment) -> str:
 
 
 def _failure(story: Story, error: DeployError) -> list[str]:
-    lines = [error.what, *([f"where: {error.where}"] if error.where else [])]
-    lines += [f"  {line}" for detail in error.details for line in detail.splitlines()]
-    lines += [error.mend] if error.mend else []
     done = (
         "Some tasks may be registered; the same run, repeated, completes them."
         if story.written
         else "Nothing was registered."
     )
-    return [block("\n".join(lines)), done]
+    return [_error(error), done]
+
+
+def _error(error: DeployError) -> str:
+    lines = [error.what, *([f"where: {error.where}"] if error.where else [])]
+    lines += [f"  {line}" for detail in error.details for line in detail.splitlines()]
+    lines += [error.mend] if error.mend else []
+    return block("\n".join(lines))
 
 
 def _closed(closed: Closed) -> str:
     root = f" of {code(closed.root)}" if closed.root not in ("", ".") else ""
     what = "merged" if closed.merged else "closed"
     lines = [f"### Flyte preview{root}: over", f"The pull request was {what}."]
+    if closed.problem is not None:
+        lines.append(f"What its preview has left in {code(closed.target)} could not be cleaned up:")
+        lines.append(_error(closed.problem))
+        lines.append("Its triggers may still fire: run the workflow again.")
+        return "\n\n".join([*lines, *_run_line(closed.run_url)]) + "\n"
     if closed.removed:
         lines.append(f"Triggers removed from {code(closed.target)}: {_listed(closed.removed)}")
     kept = f" ({_listed(closed.versions)})" if closed.versions else ""

@@ -56,6 +56,7 @@ class Closed:
         merged: whether it was merged.
         root: as of `Story`.
         run_url: the workflow run.
+        problem: why its triggers could not be removed; None where they were.
     """
 
     target: str
@@ -64,3 +65,4 @@ class Closed:
     merged: bool = False
     root: str = ""
     run_url: str = ""
+    problem: DeployError | None = None

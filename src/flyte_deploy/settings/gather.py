@@ -102,9 +102,9 @@ def gather(
         values["dry_run"], origins["dry_run"] = True, "command plan"
     if command == "deploy":
         # What changes is what a plan is for; a deploy only asks where something depends on it.
-        values["difference"] = bool(
-            values["fail_on_breaking"] or (values["difference"] and values["dry_run"])
-        )
+        values["difference"] = values["difference"] and values["dry_run"]
+    if values.get("fail_on_breaking"):
+        values["difference"] = True
     written_root = cast("Path", values.get("root_dir") or cwd)
     root = Path(os.path.realpath(written_root))
     values["root_dir"] = root

@@ -762,7 +762,8 @@ _ROWS: tuple[Option, ...] = (
         default=False,
         section=_REGISTRATION,
         help="Fail before anything is registered where an interface changes so that callers may break: an "
-        "input removed, a required one added, a type changed, an output removed or changed.",
+        "input removed, a required one added, a type changed, an output removed or changed. Plans are told "
+        "first.",
     ),
     Option(
         name="expect-content",
@@ -798,7 +799,8 @@ _ROWS: tuple[Option, ...] = (
         kind="flag",
         default=False,
         section=_REGISTRATION,
-        help="Do not find out what changes about each task, which takes a call for each that does.",
+        help="Do not find out what changes about each task, which takes a call for each that does; "
+        "--fail-on-breaking does it all the same.",
     ),
     Option(
         name="from",
@@ -944,7 +946,7 @@ _ROWS: tuple[Option, ...] = (
         commands=(ACTION,),
         section=_EVENTS,
         help="Whether a deploy is a GitHub deployment, with a status and a link. Leave it out (off) where "
-        "the job has an environment of its own.",
+        "the job has an environment of its own, without deployment: false: it has a GitHub deployment then.",
     ),
     Option(
         name="pr-number",
