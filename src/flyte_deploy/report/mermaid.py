@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from flyte_deploy.report.escape import one_line
+
 MOST_EDGES = 300
 """With more, the neighbourhood of what changes is shown; Mermaid itself refuses more than 500."""
 MOST_NODES = 60
@@ -135,7 +137,6 @@ def _label(names: Sequence[str], state: str) -> str:
 
 
 def _escaped(name: str) -> str:
-    name = name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}…"
     # Mermaid has numeric references of its own; what is no letter could be its syntax, or Markdown's.
-    name = " ".join(name.split()).translate(_LOOK_ALIKE)
+    name = one_line(name, _LONGEST).translate(_LOOK_ALIKE)
     return re.sub(r"[^A-Za-z0-9 …]", lambda found: f"#{ord(found[0])};", name)

@@ -8,11 +8,13 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TextIO
 
 from flyte_deploy.model import Bundle, Deployment, Plan, PlannedEnvironment, Progress, Task
+from flyte_deploy.secrets import SECRETS
 from flyte_deploy.specs.changes import Difference, State
 
 SHOWN_FILES = 15
 """How many files of a bundle a plan lists, the largest first; JSON has them all."""
 
+_LONGEST_DEFAULT = 200
 _MARK = 32 << 20
 """Every how many bytes an upload of unknown size says a word."""
 
@@ -195,8 +197,7 @@ def deployment_text(deployment: Deployment) -> str:
 
 
 def _times(plan: Plan) -> str:
-    total = sum(step.seconds for step in plan.steps)
-    return f"{total:.2f} s ({', '.join(f'{step.name} {step.seconds:.2f}' for step in plan.steps)})"
+    return f"{plan.elapsed:.2f} s ({', '.join(f'{step.name} {step.seconds:.2f}' for step in plan.steps)})"
 
 
 def _bundle_lines(plan: Plan) -> Iterator[str]:
@@ -239,12 +240,17 @@ def _environment_lines(number: int, planned: PlannedEnvironment) -> Iterator[str
 def signature(task: Task) -> str:
     """A task as one would declare it."""
     parameters = ", ".join(
-        f"{p.name}: {p.type}" + (f" = {p.default}" if p.default is not None else "") for p in task.parameters
+        f"{p.name}: {p.type}" + (f" = {_default(p.default)}" if p.default is not None else "")
+        for p in task.parameters
     )
     outputs = ", ".join(output.type for output in task.outputs)
     if len(task.outputs) > 1:
         outputs = f"({outputs})"
     return f"{task.name}({parameters})" + (f" -> {outputs}" if outputs else "")
+
+
+def _default(text: str) -> str:
+    return SECRETS.shortened(text, _LONGEST_DEFAULT)
 
 
 def _details(task: Task) -> str:
