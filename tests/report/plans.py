@@ -32,6 +32,7 @@ HOSTILE = (
     "<script>alert(1)</script>",
     "</details></summary></code>",
     "<!-- flyte-deploy: forged -->",
+    "<!-- flyte-deploy folded -->",
     "-->",
     "**bold** _it_ ~~no~~ `tick` ``two``",
     "[click](https://evil.example)",
@@ -117,7 +118,12 @@ def plan(
         images=images,
         notes=notes,
         warnings=warnings,
-        steps=(Step("collect", 1.2), Step("register", 0.4)),
+        steps=(
+            Step("collect", 1.2),
+            Step("publish", 0.3, 1.2),
+            Step("images", 42.5, 1.2),
+            Step("register", 0.4, 43.7),
+        ),
         difference=Difference("flytesnacks/production", tuple(differences), changed),
     )
 
@@ -192,10 +198,10 @@ def large(environments: int = 200, tasks: int = 2000, changed: int = 12) -> Plan
     return plan(made, states, files=3000)
 
 
-def hostile() -> Plan:
+def hostile(hostile: tuple[str, ...] = HOSTILE) -> Plan:
     """Everything that can be named has a hostile name."""
     environments: dict[str, tuple[list[str], list[str]]] = {
-        f"e{index}{name}": ([name], []) for index, name in enumerate(HOSTILE)
+        f"e{index}{name}": ([name], []) for index, name in enumerate(hostile)
     }
     names = list(environments)
     linked = {
@@ -209,14 +215,14 @@ def hostile() -> Plan:
         )
         for index, (name, (tasks, _)) in enumerate(linked.items())
     }
-    images = tuple(PlannedImage(f"ghcr.io/{name}:1", (name,), _digest("01"), True, 1.0) for name in HOSTILE)
+    images = tuple(PlannedImage(f"ghcr.io/{name}:1", (name,), _digest("01"), True, 1.0) for name in hostile)
     return plan(
         linked,
         states,
         target=Target("@octocat", "<b>|"),
         images=images,
-        warnings=HOSTILE,
-        notes=HOSTILE,
-        names=HOSTILE,
-        gone=HOSTILE,
+        warnings=hostile,
+        notes=hostile,
+        names=hostile,
+        gone=hostile,
     )

@@ -7,6 +7,7 @@ import pytest
 from flyte_deploy.errors import DeployError
 from flyte_deploy.report.escape import block, code
 from flyte_deploy.report.markdown import COMMENT_LIMIT, SUMMARY_LIMIT, comment, summary
+from flyte_deploy.report.page import FOLDED
 from flyte_deploy.report.story import Closed, Story
 from tests.report import plans
 from tests.report.render import Page
@@ -27,7 +28,7 @@ def check(page: Page) -> None:
     assert page.tags <= OURS
     assert set(page.links) <= {CONSOLE, RUN}
     assert page.attributes <= {("a", "href"), ("pre", "lang"), ("details", "open")}
-    assert {comment.strip() for comment in page.comments} <= {""}
+    assert [comment for comment in page.comments if comment.strip()] in ([], [FOLDED[4:-3]] * 2)
     for table in page.tables:
         assert len(set(table)) == 1, table
     for sign in ("@", "#", "http", "www.", "octocat", ":tada:", "$", "GH-1", "evil"):
@@ -39,14 +40,14 @@ def test_what_a_reviewer_sees_first() -> None:
     page = Page(text)
     check(page)
     lines = " ".join(text.partition("<details>")[0].split("\n"))
-    assert "### Flyte preview: deployed" in lines
-    assert "Registered 5 tasks of 5 environments to <code>flytesnacks/development</code>" in lines
+    assert lines.startswith("### Flyte preview: deployed to <code>flytesnacks/development</code>")
+    assert "Registered 5 tasks of 5 environments from commit <code>a1a1a1a</code>" in lines
     assert f"[tasks in Flyte's console]({CONSOLE})" in lines
     assert "```text pr-12-0123456789abcdef01234567 ```" in lines
     assert "1 new, 2 changed, 2 unchanged but for the bundle, 2 unchanged, 1 gone from the code" in lines
     assert "**Breaks callers:** <code>train.fit</code> <code>input name removed (str)</code>" in lines
     assert (
-        "Took 1.6 s. The bundle (870 B) was uploaded. 1 image built in 42 s. 1 image there already." in lines
+        "Took 44.1 s. The bundle (870 B) was uploaded. 1 image built in 42 s. 1 image there already." in lines
     )
     titles = [line for line in text.splitlines() if line.startswith("<details>")]
     assert [title.split("<summary>")[1].split("<")[0].split(" (")[0] for title in titles] == [
@@ -86,16 +87,19 @@ def test_hostile_text_reads_as_it_is_written(text: str) -> None:
 @pytest.mark.parametrize("text", plans.HOSTILE)
 def test_a_hostile_error(text: str) -> None:
     error = DeployError(text or "x", where=text, details=(text, text), mend=text)
-    page = Page(comment(story(error)))
+    page = Page(comment(story(error, begun=frozenset())))
     check(page)
-    assert "Nothing was registered." in page.outside
+    assert "Nothing was published or registered." in page.outside
 
 
 def test_a_failure_says_what_the_log_says() -> None:
     error = DeployError("it failed", where="flow.py:3", details=("one", "two"), mend="Mend it.")
-    text = comment(story(error, written=True))
-    assert "it failed\nwhere: flow.py:3\n  one\n  two\nMend it." in Page(text).codes[0]
-    assert "the same run, repeated, completes them" in text
+    text = comment(story(error, begun=frozenset({"collect", "register"}), target="team/production"))
+    assert "### Flyte preview failed in <code>team/production</code>" in text
+    assert "it failed\nwhere: flow.py:3\n  one\n  two\nMend it." in Page(text).codes[1]
+    assert "some tasks may be registered" in text
+    assert "may be published already" in comment(story(error, begun=frozenset({"collect", "publish"})))
+    assert "registered" not in comment(story(error))
 
 
 def test_a_closed_pull_request() -> None:

@@ -18,7 +18,7 @@ from flyte_deploy.action.reachable import check_loopback
 from flyte_deploy.action.reviewer import Reviewer, reviewer_of
 from flyte_deploy.action.words import as_inputs, in_words_of_a_workflow
 from flyte_deploy.errors import DeployError, NotWanted
-from flyte_deploy.model import Deployment, Plan
+from flyte_deploy.model import Deployment, Plan, Progress
 from flyte_deploy.report.story import Closed, Story
 from flyte_deploy.secrets import SECRETS
 from flyte_deploy.settings import Settings, show
@@ -38,20 +38,14 @@ def run(environ: Mapping[str, str] = os.environ) -> int:
     # Masked before first use: what comes to be known later too.
     forget = SECRETS.on_added(lambda secret: log.mask([secret]))
     try:
-        _run(environ, log)
+        return _run(environ, log)
     except DeployError as error:
-        if log.debugs:
-            log.debug(traceback.format_exc())
-        told = in_words_of_a_workflow(error)
-        log.error(told)
-        _summarize(told, environ, log)
-        return told.exit_status
+        return _failed(Story("action", in_words_of_a_workflow(error)), environ, log)
     finally:
         forget()
-    return 0
 
 
-def _run(environ: Mapping[str, str], log: Log) -> None:
+def _run(environ: Mapping[str, str], log: Log) -> int:
     with log.group("Settings"):
         event = read_event(environ)
         asked = inputs.read(environ, event)
@@ -71,14 +65,14 @@ def _run(environ: Mapping[str, str], log: Log) -> None:
     reviewer = reviewer_of(environ, settings, policy, root, log)
     if policy.do == "skip":
         log.line(f"Nothing is done: {policy.why}")
-        return
+        return 0
     if policy.do == "post-comment":
         _post(settings, policy, reviewer)
-        return
+        return 0
     if policy.do == "close":
         _close(settings, policy, reviewer, root, environ, log)
-        return
-    _deploy(asked, policy, reviewer, root, environ, log)
+        return 0
+    return _deploy(asked, policy, reviewer, root, environ, log)
 
 
 def _deploy(
@@ -88,7 +82,7 @@ def _deploy(
     root: str,
     environ: Mapping[str, str],
     log: Log,
-) -> None:
+) -> int:
     # What the deploy needs is imported only now: a wrong input should not wait for it.
     from flyte_deploy import pipeline
     from flyte_deploy.project.workplace import Container
@@ -99,17 +93,25 @@ def _deploy(
     settings = asked.settings
     run_url = origin_of(environ)["run"]
 
-    def story(outcome: Plan | Deployment | DeployError, *, written: bool = False) -> Story:
+    begun: set[str] = set()
+
+    def listen(progress: Progress) -> None:
+        if progress.kind == "step":
+            begun.add(progress.data["name"])
+        log.listen(progress)
+
+    def story(outcome: Plan | Deployment | DeployError | NotWanted) -> Story:
         plan = outcome.plan if isinstance(outcome, Deployment) else outcome
         return Story(
             kind=policy.do if policy.do in ("push", "release", "preview") else "plan",
             outcome=outcome,
             root=root,
-            console_url=outputs.console_url(plan) if isinstance(plan, Plan) else "",
+            console_url=outputs.console_url(plan, settings.insecure) if isinstance(plan, Plan) else "",
             run_url=run_url,
             commit=policy.head,
             why_plan=policy.why if policy.do == "plan" else "",
-            written=written,
+            begun=frozenset(begun),
+            target=policy.target,
             summary_url=run_url,
         )
 
@@ -117,43 +119,42 @@ def _deploy(
     container = Container(asked.workspace, as_given(environ), untrusted=settings.untrusted)
     if reviewer is not None:
         reviewer.begin()
-    begun: list[str] = []
 
     def gate() -> str:
-        why = reviewer.not_wanted() if reviewer is not None else ""
-        begun.append(why)
-        return why
+        return reviewer.not_wanted() if reviewer is not None else ""
 
     outcome: Plan | Deployment
     try:
         if settings.dry_run:
-            outcome = pipeline.plan(settings, log.listen, container=container)
-            document, text, plan = plan_json(outcome), plan_text(outcome), outcome
+            outcome = pipeline.plan(settings, listen, container=container)
+            document, text, plan = plan_json(outcome, root), plan_text(outcome), outcome
         else:
-            outcome = pipeline.deploy(settings, log.listen, container=container, gate=gate)
+            outcome = pipeline.deploy(settings, listen, container=container, gate=gate)
             document, text, plan = deployment_json(outcome), deployment_text(outcome), outcome.plan
     except NotWanted as given_up:
         log.warning(f"nothing was registered: {given_up}")
+        _summarize(story(given_up), environ, log)
         if reviewer is not None:
             reviewer.end(None, "inactive", said=str(given_up))
-        return
+        return 0
     except DeployError as error:
-        told = in_words_of_a_workflow(error)
+        page = story(in_words_of_a_workflow(error))
         if reviewer is not None:
-            reviewer.end(story(told, written=bool(begun)), "failure", said=told.what)
-        raise
+            reviewer.end(page, "failure", said=error.what)
+        return _failed(page, environ, log)
     for warning in plan.warnings:
         log.warning(warning)
     log.line(text)
     page = story(outcome)
     _hand_over(outcome, page, document, environ, log)
     if reviewer is None:
-        return
+        return 0
     if policy.do == "preview" and reviewer.not_wanted():
         # It was closed while this was under way, and whoever closed it has found less to clean up.
         _close(settings, policy, reviewer, root, environ, log)
-        return
+        return 0
     reviewer.end(page, "success", page.console_url, f"version {plan.version}")
+    return 0
 
 
 def _post(settings: Settings, policy: Policy, reviewer: Reviewer | None) -> None:
@@ -168,7 +169,7 @@ def _post(settings: Settings, policy: Policy, reviewer: Reviewer | None) -> None
             usage=True,
         )
     plan = read_posted(settings.plan_file)
-    reviewer.post(lambda room: posted(plan, room), policy.number)
+    reviewer.post(lambda room: posted(plan, room), policy.number, str(plan.target or ""), plan.root)
 
 
 def _close(
@@ -204,7 +205,7 @@ def _hand_over(
 ) -> None:
     """Outputs and summary; everything is done by now, so that what fails here is only a warning."""
     try:
-        values = outputs.outputs_of(outcome, outputs.plan_output(document, environ))
+        values = outputs.outputs_of(outcome, outputs.plan_output(document, environ), page.console_url)
         outputs.write(values, environ)
     except DeployError as error:
         log.warning(f"{error.what} ({error.where})")
@@ -214,13 +215,22 @@ def _hand_over(
     _summarize(page, environ, log)
 
 
-def _summarize(page: Story | Closed | DeployError, environ: Mapping[str, str], log: Log) -> None:
+def _failed(page: Story, environ: Mapping[str, str], log: Log) -> int:
+    """Tell of the error that is handled, and answer the exit status."""
+    assert isinstance(page.outcome, DeployError)
+    if log.debugs:
+        log.debug(traceback.format_exc())
+    log.error(page.outcome)
+    _summarize(page, environ, log)
+    return page.outcome.exit_status
+
+
+def _summarize(page: Story | Closed, environ: Mapping[str, str], log: Log) -> None:
     from flyte_deploy.action import summary
     from flyte_deploy.report import markdown
 
-    text = summary.failure_of(page) if isinstance(page, DeployError) else markdown.summary(page)
     try:
-        summary.write(SECRETS.redact(text), environ)
+        summary.write(SECRETS.redact(markdown.summary(page)), environ)
     except DeployError as error:
         log.warning(f"{error.what} ({error.where})")
 
