@@ -60,8 +60,8 @@ HOSTILE = (
 )
 
 
-def _digest(two: str) -> str:
-    return f"sha256:{two * 32}"
+def _image(name: str, environments: tuple[str, ...], two: str, seconds: float | None = None) -> PlannedImage:
+    return PlannedImage(name, environments, f"{name}@sha256:{two * 32}", True, seconds)
 
 
 def task(environment: str, name: str) -> Task:
@@ -160,10 +160,8 @@ SMALL_STATES: dict[str, tuple[State, tuple[Change, ...]]] = {
 
 def small() -> Plan:
     images = (
-        PlannedImage("ghcr.io/team/train-preview:" + "ab" * 20, ("train",), _digest("01"), True, 42.5),
-        PlannedImage(
-            "ghcr.io/team/ingest-preview:" + "cd" * 20, ("ingest", "features"), "sha256:" + "02" * 32, True
-        ),
+        _image("ghcr.io/team/train-preview:" + "ab" * 20, ("train",), "01", 42.5),
+        _image("ghcr.io/team/ingest-preview:" + "cd" * 20, ("ingest", "features"), "02"),
     )
     return plan(
         SMALL,
@@ -215,7 +213,7 @@ def hostile(hostile: tuple[str, ...] = HOSTILE) -> Plan:
         )
         for index, (name, (tasks, _)) in enumerate(linked.items())
     }
-    images = tuple(PlannedImage(f"ghcr.io/{name}:1", (name,), _digest("01"), True, 1.0) for name in hostile)
+    images = tuple(_image(f"ghcr.io/{name}:1", (name,), "01", 1.0) for name in hostile)
     return plan(
         linked,
         states,

@@ -111,7 +111,7 @@ def _deploy(
             commit=policy.head,
             why_plan=policy.why if policy.do == "plan" else "",
             begun=frozenset(begun),
-            target=policy.target,
+            target=policy.target.strip("/"),
             summary_url=run_url,
         )
 
