@@ -102,7 +102,7 @@ def test_a_posted_plan_says_what_breaks(tmp_path: Any) -> None:
     file = tmp_path / "plan.json"
     file.write_bytes(plan_json(plans.small()))
     text = posted(read_posted(file), 60_000)
-    assert "**Breaks callers:** <code>train.fit</code> <code>input name removed (str)</code>" in text
+    assert "**Breaks callers:** <code>train.fit</code>: <code>input name removed (str)</code>" in text
     assert "1 new, 2 changed, 2 unchanged but for the bundle, 2 unchanged, 1 gone" in text
     file.write_bytes(plan_json(plans.hostile(tuple(name for name in plans.HOSTILE if name != "\ud800"))))
     for limit in (60_000, 6_000, 1_000, 200):

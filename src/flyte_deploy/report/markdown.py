@@ -42,7 +42,7 @@ def summary(story: Story | Closed, limit: int = SUMMARY_LIMIT) -> str:
 def _page(story: Story | Closed, *, comment: bool) -> Page:
     if isinstance(story, Closed):
         return Page(_title("preview", _OVER), partial(_closed, story), (), _run_line(story.run_url))
-    noun, foot = _noun(story), _run_line(story.run_url)
+    noun, foot = _noun(story), _run_line(story.run_url, "" if story.plan else story.commit)
     elsewhere = f"[job summary]({_link(story.summary_url)})" if story.summary_url else ""
     outcome = story.outcome
     if isinstance(outcome, DeployError):
@@ -121,12 +121,13 @@ def _where(story: Story, plan: Plan, *, done: bool) -> list[str]:
         verb = "Registered" if done else "Would register"
         words = [f"{verb} {count(len(plan.to_register), 'task')} of {environments}"]
     else:
-        words = [f"All {count(len(plan.tasks), 'task')} of {environments} are registered already"]
+        words = [f"Registered already: {count(len(plan.tasks), 'task')} of {environments}"]
     if story.commit:
-        words.append(f"from commit {code(story.commit[:7])}" if plan.has_changes else "")
+        origin = "from commit" if plan.has_changes else "with the content of commit"
+        words.append(f"{origin} {code(story.commit[:7])}")
     if story.console_url:
         words.append(f"- [tasks in Flyte's console]({_link(story.console_url)})")
-    return [word for word in words if word]
+    return words
 
 
 def changes(difference: Difference, longest: int = LONGEST) -> list[str]:
@@ -134,11 +135,12 @@ def changes(difference: Difference, longest: int = LONGEST) -> list[str]:
     lines = [f"Against {code(difference.against, longest)}: {difference_summary(difference)}"]
     breaking = difference.breaking
     if breaking:
-        told = [
-            f"{code(task.name, longest)} {code(str(change), longest)}" for task, change in breaking[:_NAMED]
-        ]
-        more = f", and {len(breaking) - _NAMED:,} more below" if len(breaking) > _NAMED else ""
-        lines.append(f"**Breaks callers:** {', '.join(told)}{more}")
+        told: dict[str, list[str]] = {}
+        for task, change in breaking[:_NAMED]:
+            told.setdefault(code(task.name, longest), []).append(code(str(change), longest))
+        tasks = "; ".join(f"{name}: {', '.join(changes)}" for name, changes in told.items())
+        more = f"; and {len(breaking) - _NAMED:,} more below" if len(breaking) > _NAMED else ""
+        lines.append(f"**Breaks callers:** {tasks}{more}")
     return lines
 
 
@@ -201,14 +203,12 @@ def _closed(closed: Closed, longest: int) -> list[str]:
     lines.append(f"The pull request was {'merged' if closed.merged else 'closed'}.")
     if closed.removed:
         lines.append(f"Triggers removed: {_listed(closed.removed, longest)}")
+    stays = (
+        "Flyte deletes no versions: what was registered for it stays, and nothing runs it by itself any more."
+    )
+    lines.append(stays)
     if closed.versions:
-        many = len(closed.versions)
-        registered = f"Its {count(many, 'version')} ({_listed(closed.versions, longest)}) " + (
-            "stays" if many == 1 else "stay"
-        )
-    else:
-        registered = "What was registered for it stays"
-    lines.append(f"{registered}: Flyte deletes no versions. Nothing runs them by itself any more.")
+        lines.append(f"Versions: {_listed(closed.versions, longest)}")
     return lines
 
 
@@ -217,8 +217,9 @@ def _listed(names: Sequence[str], longest: int) -> str:
     return f"{shown} and {len(names) - _LISTED:,} more" if len(names) > _LISTED else shown
 
 
-def _run_line(url: str) -> list[str]:
-    return [f"{_FOOT}({_link(url)})</sub>"] if url else []
+def _run_line(url: str, commit: str = "") -> list[str]:
+    of = f" of commit {code(commit[:7])}" if commit else ""
+    return [f"{_FOOT}({_link(url)}){of}</sub>"] if url else []
 
 
 def is_foot(line: str) -> bool:

@@ -32,7 +32,7 @@ _WORDS = {"new": "new", "changed": "changed", "breaking": "breaking", "unchanged
 
 @dataclass(frozen=True)
 class Drawing:
-    """A diagram, and what it leaves out, in words; both empty where there is nothing to draw."""
+    """A diagram, and what it leaves out, in words; both empty where nothing depends on anything."""
 
     text: str
     note: str = ""
@@ -46,7 +46,7 @@ def draw(states: Mapping[str, str], edges: Iterable[tuple[str, str]]) -> Drawing
         edges: pairs of an environment and one that it depends on.
     """
     known = [(one, other) for one, other in dict.fromkeys(edges) if one in states and other in states]
-    if not known and len(states) < 2:
+    if not known:
         return Drawing("")
     shown, left = dict(states), ""
     if len(known) > MOST_EDGES or len(shown) > MOST_NODES:

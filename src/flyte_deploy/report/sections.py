@@ -125,8 +125,10 @@ def _sections(story: Story, plan: Plan) -> Iterator[Section]:
 def changed_tasks(difference: Difference, count: int) -> Section:
     """The tasks, `count` in the code, and what changes about each."""
     ordered = sorted(difference.tasks, key=lambda task: _ORDER[_state(task)])
-    header = ("| Task | | What changes |", "|---|---|---|")
-    return Section(f"Tasks ({count:,})", header, tuple(_task_rows(ordered)))
+    gone = len(difference.of("gone"))
+    title = f"Tasks ({count:,}, and {gone:,} gone)" if gone else f"Tasks ({count:,})"
+    header = ("| Task | State | What changes |", "|---|---|---|")
+    return Section(title, header, tuple(_task_rows(ordered)))
 
 
 def _tasks(plan: Plan) -> Section:
@@ -134,20 +136,27 @@ def _tasks(plan: Plan) -> Section:
         f"| {code(one.task.name)} | {'registered' if one.action == 'register' else 'kept'} |"
         for one in plan.tasks
     ]
-    return Section(f"Tasks ({len(plan.tasks):,})", ("| Task | |", "|---|---|"), tuple(rows))
+    return Section(f"Tasks ({len(plan.tasks):,})", ("| Task | State |", "|---|---|"), tuple(rows))
 
 
 def _task_rows(ordered: list[TaskDifference]) -> list[str]:
-    """A row for each task; where many stay as they are, one for each environment of those."""
+    """A row for each task; where many stay as they are, one for each environment of those, or for all."""
     loud = [task for task in ordered if task.state not in ("bundle", "unchanged")]
     quiet = ordered[len(loud) :]
     rows = [f"| {code(task.name)} | {_words(task)} | {_what(task)} |" for task in loud]
     if len(quiet) <= _MOST_QUIET:
         return rows + [f"| {code(task.name)} | {_words(task)} | |" for task in quiet]
     counts = Counter((_words(task), task.environment) for task in quiet)
+    if len(counts) <= _MOST_QUIET:
+        return rows + [
+            f"| {number:,} of {code(environment)} | {words} | |"
+            for (words, environment), number in counts.items()
+        ]
+    environments = Counter(words for words, _ in counts)
+    tasks = Counter(_words(task) for task in quiet)
     return rows + [
-        f"| {number:,} of {code(environment)} | {words} | |"
-        for (words, environment), number in counts.items()
+        f"| {tasks[words]:,} of {number:,} environments | {words} | |"
+        for words, number in environments.items()
     ]
 
 
@@ -161,7 +170,7 @@ def _words(task: TaskDifference) -> str:
         "changed": "changed",
         "new": "new",
         "gone": "gone from the code",
-        "bundle": "code only",
+        "bundle": "unchanged but for the bundle",
         "unchanged": "unchanged",
     }[_state(task)]
 
@@ -225,7 +234,7 @@ def _files(bundle: Bundle, difference: Difference | None) -> Section:
         f"| {code(file.path)} | {size_text(file.size)} | {changed.get(file.path, '')} |"
         for file in ordered[:_MOST_FILES]
     ]
-    header = ("| File | Size | |", "|---|---|---|")
+    header = ("| File | Size | Change |", "|---|---|---|")
     footer: tuple[str, ...] = ()
     if len(ordered) > _MOST_FILES:
         footer = (f"{len(ordered) - _MOST_FILES:,} smaller ones are not listed.",)
