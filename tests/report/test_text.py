@@ -19,10 +19,9 @@ def difference(made: Plan) -> list[str]:
 
 
 def wide(changes: dict[str, tuple[State, tuple[Change, ...]]], environments: int = 200) -> Plan:
-    made = {
-        f"team_{number:03d}": ([f"task_{one}" for one in range(10)], []) for number in range(environments)
-    }
-    return plans.plan({name: (tasks, list[str]()) for name, (tasks, _) in made.items()}, changes)
+    tasks = [f"task_{number}" for number in range(10)]
+    none: list[str] = []
+    return plans.plan({f"team_{number:03d}": (tasks, none) for number in range(environments)}, changes)
 
 
 def test_one_task_that_changes() -> None:
