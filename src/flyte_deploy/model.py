@@ -150,6 +150,11 @@ class BundleFile:
     sha256: str
     reason: str
 
+    @property
+    def name(self) -> str:
+        """The path as text that can be written anywhere: names of files need not be UTF-8."""
+        return self.path.encode("utf-8", "backslashreplace").decode()
+
 
 @dataclass(frozen=True)
 class Bundle:

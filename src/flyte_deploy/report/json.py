@@ -90,7 +90,7 @@ def _bundle(bundle: Bundle, plan: Plan) -> dict[str, Any]:
         "upload": plan.uploads,
         "files": [
             {
-                "path": file.path,
+                "path": file.name,
                 "size": file.size,
                 "mode": f"{file.mode:04o}",
                 "sha256": file.sha256,

@@ -228,10 +228,10 @@ def _images(images: tuple[PlannedImage, ...]) -> Section:
 def _files(bundle: Bundle, difference: Difference | None) -> Section:
     changed = {file.path: file.what for file in (difference.files or ())} if difference else {}
     # What changed first: among thousands nobody would find it.
-    ordered = sorted(bundle.files, key=lambda file: (file.path not in changed, -file.size, file.path))
+    ordered = sorted(bundle.files, key=lambda file: (file.name not in changed, -file.size, file.path))
     removed = [f"| {code(path)} | | removed |" for path, what in changed.items() if what == "removed"]
     rows = removed + [
-        f"| {code(file.path)} | {size_text(file.size)} | {changed.get(file.path, '')} |"
+        f"| {code(file.name)} | {size_text(file.size)} | {changed.get(file.name, '')} |"
         for file in ordered[:_MOST_FILES]
     ]
     header = ("| File | Size | Change |", "|---|---|---|")

@@ -251,7 +251,7 @@ def _bundle_lines(plan: Plan) -> Iterator[str]:
 def _file_lines(bundle: Bundle) -> Iterator[str]:
     largest = sorted(bundle.files, key=lambda file: (-file.size, file.path))[:SHOWN_FILES]
     for file in sorted(largest, key=lambda file: file.path):
-        yield f"         {plain(file.path)}  {size_text(file.size)}  {file.reason}"
+        yield f"         {plain(file.name)}  {size_text(file.size)}  {file.reason}"
     more = len(bundle.files) - len(largest)
     if more:
         yield f"         and {more:,} smaller ones"
