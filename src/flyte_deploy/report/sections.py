@@ -149,13 +149,13 @@ def _task_rows(ordered: list[TaskDifference]) -> list[str]:
     counts = Counter((_words(task), task.environment) for task in quiet)
     if len(counts) <= _MOST_QUIET:
         return rows + [
-            f"| {number:,} of {code(environment)} | {words} | |"
+            f"| {number:,} tasks of {code(environment)} | {words} | |"
             for (words, environment), number in counts.items()
         ]
     environments = Counter(words for words, _ in counts)
     tasks = Counter(_words(task) for task in quiet)
     return rows + [
-        f"| {tasks[words]:,} of {number:,} environments | {words} | |"
+        f"| {tasks[words]:,} tasks of {number:,} environments | {words} | |"
         for words, number in environments.items()
     ]
 
