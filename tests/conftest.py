@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from flyte_deploy.secrets import SECRETS, Secrets
 from tests import engine as real
 
 Write = Callable[[dict[str, str]], Path]
@@ -37,3 +38,12 @@ def write(tmp_path: Path) -> Write:
         return root
 
     return into
+
+
+@pytest.fixture
+def known(monkeypatch: pytest.MonkeyPatch) -> Secrets:
+    """A registry of the test's own in the place of the process's."""
+    own = Secrets()
+    for name in vars(own):
+        monkeypatch.setattr(SECRETS, name, getattr(own, name))
+    return SECRETS

@@ -4,22 +4,11 @@ from __future__ import annotations
 
 import base64
 
-import pytest
-
 from flyte_deploy import secrets
 from flyte_deploy.clock import redacting
 from flyte_deploy.errors import DeployError
 from flyte_deploy.model import Progress
-from flyte_deploy.secrets import SECRETS, Secrets, named_like_secrets
-
-
-@pytest.fixture
-def known(monkeypatch: pytest.MonkeyPatch) -> Secrets:
-    """A registry of the test's own in the place of the process's."""
-    own = Secrets()
-    for name in vars(own):
-        monkeypatch.setattr(SECRETS, name, getattr(own, name))
-    return SECRETS
+from flyte_deploy.secrets import Secrets, named_like_secrets
 
 
 def test_a_secret_is_hidden_in_every_form() -> None:

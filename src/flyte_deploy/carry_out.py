@@ -129,7 +129,7 @@ def _keep_record(
         tag=commit.tag if commit else "",
         bundle_uri=published.bundle,
         bundle_digest=plan.bundle.digest if plan.bundle else "",
-        files={file.path: file.sha256 for file in plan.bundle.files} if plan.bundle else {},
+        files={file.name: file.sha256 for file in plan.bundle.files} if plan.bundle else {},
         images={**identified.images.addresses, **built},
         tasks={task.name: task.environment for task in identified.tasks},
         registered=registered,

@@ -29,6 +29,7 @@ class Clock:
     def __init__(self, listen: Listen) -> None:
         self.listen = listen
         self._steps: list[Step] = []
+        self._began = time.perf_counter()
 
     @contextmanager
     def step(self, name: str, text: str) -> Iterator[None]:
@@ -39,7 +40,7 @@ class Clock:
             yield
         finally:
             took = time.perf_counter() - started
-            self._steps.append(Step(name, took))
+            self._steps.append(Step(name, took, started - self._began))
             self.listen(Progress("done", text, seconds=took, data={"name": name}))
 
     @property

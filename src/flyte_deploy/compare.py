@@ -178,7 +178,7 @@ def _with_files(
         return difference
     if record is None or not record.files:
         return difference
-    after = {file.path: file.sha256 for file in identified.bundle.files}
+    after = {file.name: file.sha256 for file in identified.bundle.files}
     return dataclasses.replace(difference, files=file_changes(record.files, after))
 
 

@@ -150,6 +150,11 @@ class BundleFile:
     sha256: str
     reason: str
 
+    @property
+    def name(self) -> str:
+        """The path as text that can be written anywhere: names of files need not be UTF-8."""
+        return self.path.encode("utf-8", "backslashreplace").decode()
+
 
 @dataclass(frozen=True)
 class Bundle:
@@ -309,6 +314,11 @@ class Plan:
         return tuple(task for environment in self.environments for task in environment.tasks)
 
     @property
+    def elapsed(self) -> float:
+        """Seconds from the beginning of the run to the end of its last step."""
+        return max((step.began + step.seconds for step in self.steps), default=0.0)
+
+    @property
     def to_register(self) -> tuple[PlannedTask, ...]:
         """The tasks that would be registered."""
         return tuple(task for task in self.tasks if task.action == "register")
@@ -361,10 +371,14 @@ class Deployment:
 
 @dataclass(frozen=True)
 class Step:
-    """A step of the pipeline that has ended, and how long it took."""
+    """A step of the pipeline that has ended: how long it took, and when it began, in seconds after the run.
+
+    Steps may run side by side.
+    """
 
     name: str
     seconds: float
+    began: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ anywhere, to a terminal, a log, a document, an exception, is redacted by the sam
 from __future__ import annotations
 
 import base64
+import json
 import os
 import re
 import threading
@@ -38,7 +39,7 @@ class Secrets:
         self._told: list[Callable[[str], object]] = []
 
     def add(self, *values: str, own: bool = False) -> None:
-        """Make values known, each whole, by its lines, and as it looks in a URL.
+        """Make values known, each whole, by its lines, and as it looks in a URL, in JSON and in Python.
 
         Args:
             values: empty ones and very short ones are passed over.
@@ -92,6 +93,17 @@ class Secrets:
         pattern = self._compiled()
         return text if pattern is None else pattern.sub(HIDDEN, text)
 
+    def shortened(self, text: str, longest: int) -> str:
+        """The redacted text, with its middle left out where it is longer than `longest` characters.
+
+        Whatever shortens foreign text does it here: what is cut first is no longer known for a secret.
+        """
+        text = self.redact(text)
+        if len(text) <= longest:
+            return text
+        half = max(0, longest - 1) // 2
+        return f"{text[:half]}…{text[len(text) - half :]}"
+
     def redacted(self, document: Any) -> Any:
         """The same for all texts of a document of dictionaries and lists."""
         pattern = self._compiled()
@@ -126,7 +138,13 @@ def is_named_like_a_secret(variable: str) -> bool:
 def _forms(value: str) -> Iterable[str]:
     for part in (value.strip(), *(line.strip() for line in value.splitlines())):
         if len(part) >= SHORTEST:
-            yield from dict.fromkeys((part, quote(part, safe=""), quote(part), quote_plus(part)))
+            forms = (part, quote(part, safe=""), quote(part), quote_plus(part), *_escapes(part))
+            yield from dict.fromkeys(forms)
+
+
+def _escapes(text: str) -> Iterable[str]:
+    """As it stands in JSON and in Python's text of a value."""
+    return json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1], repr(text)[1:-1]
 
 
 def _walk(node: Any, pattern: re.Pattern[str]) -> Any:

@@ -52,7 +52,9 @@ def test_from_a_pull_request_to_its_end(repository: Repository, github: GitHub) 
     assert "Breaks callers" in body
     refused = repository.pull("synchronize", preview_triggers="true", fail_on_breaking="true")
     assert refused.status == 1
-    assert "Flyte preview failed" in github.bodies()[0]
+    for page in (github.bodies()[0], refused.summary):
+        assert "Flyte preview failed" in page
+        assert "Nothing was published or registered." in page
 
     github.pulls[1] = "closed"
     closed = repository.pull("closed", preview_triggers="true")
@@ -85,6 +87,8 @@ def test_a_push_that_was_overtaken_registers_nothing(repository: Repository, git
     step = repository.push()
     assert step.status == 0, step.log
     assert "main has moved on to bbbbbbb" in step.log
+    assert "### Flyte deployment: given up" in step.summary
+    assert "main has moved on to bbbbbbb" in step.summary
     assert repository.versions() == []
     assert repository.push(if_stale="deploy").status == 0
     assert len(repository.versions()) == 1
@@ -127,7 +131,10 @@ def test_events_that_run_for_strangers_are_refused(repository: Repository, githu
         "version": "pr-1-abc",
         "content": "abc",
         "environments": [{"name": "e", "tasks": [{}]}],
-        "difference": {"against": "p/d", "tasks": [{"name": "@octocat <img>", "state": "new"}]},
+        "difference": {
+            "against": "p/d",
+            "tasks": [{"name": "@octocat <img>", "environment": "e", "state": "new"}],
+        },
     }
     (repository.runner.workspace / "plan.json").write_text(json.dumps(plan))
     repository.runner.own()

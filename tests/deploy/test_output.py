@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 from jsonschema import Draft202012Validator
@@ -41,6 +42,16 @@ def test_documents_follow_the_schema(write: Write, cli: Cli) -> None:
     assert names == ["plan", "deployment", "error", "plan"]
     steps = [step["name"] for step in documents[1]["steps"]]
     assert steps == ["collect", "resolve", "identify", "compare", "verify", "publish", "register"]
+
+
+def test_files_with_names_that_are_no_text(write: Write, cli: Cli) -> None:
+    root = write({"flow.py": FLOW.replace("datetime.datetime.now()", "datetime.datetime(2020, 1, 1)")})
+    odd = os.fsencode(root) + b"/odd\xff.txt"
+    Path(os.fsdecode(odd)).write_text("one")
+    deployed = cli.deploy(root, "flow.py", "env", "--copy-style", "all")
+    assert "odd\\udcff.txt" in [file["path"] for file in deployed["bundle"]["files"]]
+    assert "odd\\udcff.txt" in deployed["record"]["files"]
+    assert "odd\\udcff.txt" in cli.run(root, "plan", "flow.py", "env", "--copy-style", "all").out
 
 
 def test_a_default_that_differs_by_design_is_warned_of(write: Write, cli: Cli) -> None:

@@ -32,6 +32,7 @@ HOSTILE = (
     "<script>alert(1)</script>",
     "</details></summary></code>",
     "<!-- flyte-deploy: forged -->",
+    "<!-- flyte-deploy folded -->",
     "-->",
     "**bold** _it_ ~~no~~ `tick` ``two``",
     "[click](https://evil.example)",
@@ -59,8 +60,8 @@ HOSTILE = (
 )
 
 
-def _digest(two: str) -> str:
-    return f"sha256:{two * 32}"
+def _image(name: str, environments: tuple[str, ...], two: str, seconds: float | None = None) -> PlannedImage:
+    return PlannedImage(name, environments, f"{name}@sha256:{two * 32}", True, seconds)
 
 
 def task(environment: str, name: str) -> Task:
@@ -117,7 +118,12 @@ def plan(
         images=images,
         notes=notes,
         warnings=warnings,
-        steps=(Step("collect", 1.2), Step("register", 0.4)),
+        steps=(
+            Step("collect", 1.2),
+            Step("publish", 0.3, 1.2),
+            Step("images", 42.5, 1.2),
+            Step("register", 0.4, 43.7),
+        ),
         difference=Difference("flytesnacks/production", tuple(differences), changed),
     )
 
@@ -154,10 +160,8 @@ SMALL_STATES: dict[str, tuple[State, tuple[Change, ...]]] = {
 
 def small() -> Plan:
     images = (
-        PlannedImage("ghcr.io/team/train-preview:" + "ab" * 20, ("train",), _digest("01"), True, 42.5),
-        PlannedImage(
-            "ghcr.io/team/ingest-preview:" + "cd" * 20, ("ingest", "features"), "sha256:" + "02" * 32, True
-        ),
+        _image("ghcr.io/team/train-preview:" + "ab" * 20, ("train",), "01", 42.5),
+        _image("ghcr.io/team/ingest-preview:" + "cd" * 20, ("ingest", "features"), "02"),
     )
     return plan(
         SMALL,
@@ -192,10 +196,10 @@ def large(environments: int = 200, tasks: int = 2000, changed: int = 12) -> Plan
     return plan(made, states, files=3000)
 
 
-def hostile() -> Plan:
+def hostile(hostile: tuple[str, ...] = HOSTILE) -> Plan:
     """Everything that can be named has a hostile name."""
     environments: dict[str, tuple[list[str], list[str]]] = {
-        f"e{index}{name}": ([name], []) for index, name in enumerate(HOSTILE)
+        f"e{index}{name}": ([name], []) for index, name in enumerate(hostile)
     }
     names = list(environments)
     linked = {
@@ -209,14 +213,14 @@ def hostile() -> Plan:
         )
         for index, (name, (tasks, _)) in enumerate(linked.items())
     }
-    images = tuple(PlannedImage(f"ghcr.io/{name}:1", (name,), _digest("01"), True, 1.0) for name in HOSTILE)
+    images = tuple(_image(f"ghcr.io/{name}:1", (name,), "01", 1.0) for name in hostile)
     return plan(
         linked,
         states,
         target=Target("@octocat", "<b>|"),
         images=images,
-        warnings=HOSTILE,
-        notes=HOSTILE,
-        names=HOSTILE,
-        gone=HOSTILE,
+        warnings=hostile,
+        notes=hostile,
+        names=hostile,
+        gone=hostile,
     )

@@ -107,7 +107,14 @@ def page_of(markdown: str) -> str:
 <script>
 mermaid.initialize({{ startOnLoad: false, securityLevel: "strict", theme: "default" }});
 mermaid.run().catch(error => {{ document.body.dataset.failed = String(error); }})
-  .finally(() => {{ document.body.dataset.done = "yes"; }});
+  .finally(() => {{
+    const wide = [...document.querySelectorAll("p, li, pre, table, summary, h3")]
+      .filter(one => one.scrollWidth > one.clientWidth + 1);
+    document.body.dataset.wide = wide.map(one => one.textContent.slice(0, 80)).join(" | ");
+    const folded = document.querySelector("details");
+    document.body.dataset.head = folded ? folded.offsetTop : document.body.offsetHeight;
+    document.body.dataset.done = "yes";
+  }});
 </script></body></html>"""
 
 

@@ -15,6 +15,7 @@ from flyte_deploy.report.sections import sections_of
 from flyte_deploy.report.story import Story
 from tests.report import plans
 from tests.report.render import drawn, picture
+from tests.report.scenes import scenes
 
 
 def graph(made: Plan) -> str:
@@ -75,8 +76,21 @@ def test_environments_that_are_alike_are_one() -> None:
     assert "leaf0 and 149 more" in drawing.text
 
 
-def test_a_whole_comment_has_a_picture(tmp_path: Path) -> None:
+def test_environments_that_depend_on_nothing_are_no_graph() -> None:
+    assert draw(dict.fromkeys(("a", "b"), "new"), []).text == ""
+
+
+@pytest.mark.parametrize("scene", scenes())
+def test_what_a_pull_request_sees(scene: str, tmp_path: Path) -> None:
+    """Nothing is wider than the page, and what matters is to be seen without scrolling."""
+    text = comment(scenes()[scene])
+    page = drawn(text, tmp_path)
+    assert 'data-done="yes"' in page
+    assert "data-failed=" not in page
+    assert 'data-wide=""' in page
+    (head,) = re.findall(r'data-head="(\d+)"', page)
+    assert int(head) < 450
     target = tmp_path / "comment.png"
-    picture(comment(Story("preview", plans.deployed(plans.small()))), tmp_path, target)
+    picture(text, tmp_path, target)
     assert target.read_bytes().startswith(b"\x89PNG")
-    assert target.stat().st_size > 50_000
+    assert target.stat().st_size > 20_000

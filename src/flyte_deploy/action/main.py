@@ -19,7 +19,7 @@ from flyte_deploy.action.reachable import check_loopback
 from flyte_deploy.action.reviewer import Reviewer, reviewer_of
 from flyte_deploy.action.words import as_inputs, in_words_of_a_workflow
 from flyte_deploy.errors import DeployError, NotWanted
-from flyte_deploy.model import Deployment, Plan
+from flyte_deploy.model import Deployment, Plan, Progress
 from flyte_deploy.report.story import Closed, Story
 from flyte_deploy.secrets import SECRETS
 from flyte_deploy.settings import Settings, show
@@ -45,22 +45,14 @@ def run(environ: Mapping[str, str] = os.environ) -> int:
     # Masked before first use: what comes to be known later too.
     forget = SECRETS.on_added(lambda secret: log.mask([secret]))
     try:
-        _run(environ, log)
-    except (Exception, KeyboardInterrupt) as error:
-        if log.debugs:
-            log.debug(traceback.format_exc())
-        told = _told(error)
-        _summarize(told, environ, log)
-        if isinstance(error, KeyboardInterrupt):
-            raise
-        log.error(told)
-        return told.exit_status
+        return _run(environ, log)
+    except Exception as error:
+        return _failed(Story("action", _told(error)), environ, log)
     finally:
         forget()
-    return 0
 
 
-def _run(environ: Mapping[str, str], log: Log) -> None:
+def _run(environ: Mapping[str, str], log: Log) -> int:
     with log.group("Settings"):
         event = read_event(environ)
         asked = inputs.read(environ, event)
@@ -81,14 +73,14 @@ def _run(environ: Mapping[str, str], log: Log) -> None:
     _say_what_is_not_asked(reviewer, policy, settings, log)
     if policy.do == "skip":
         log.line(f"Nothing is done: {policy.why}")
-        return
+        return 0
     if policy.do == "post-comment":
         _post(settings, reviewer)
-        return
+        return 0
     if policy.do == "close":
         _close(settings, policy, reviewer, root, environ, log)
-        return
-    _deploy(asked, policy, reviewer, root, environ, log)
+        return 0
+    return _deploy(asked, policy, reviewer, root, environ, log)
 
 
 def _say_what_is_not_asked(reviewer: Reviewer | None, policy: Policy, settings: Settings, log: Log) -> None:
@@ -110,7 +102,7 @@ def _deploy(
     root: str,
     environ: Mapping[str, str],
     log: Log,
-) -> None:
+) -> int:
     # What the deploy needs is imported only now: a wrong input should not wait for it.
     from flyte_deploy import pipeline
     from flyte_deploy.differences import breaking_error
@@ -122,33 +114,38 @@ def _deploy(
     settings = asked.settings
     run_url = origin_of(environ)["run"]
 
-    def story(outcome: Plan | Deployment | DeployError, *, written: bool = False) -> Story:
+    begun: set[str] = set()
+
+    def listen(progress: Progress) -> None:
+        if progress.kind == "step":
+            begun.add(progress.data["name"])
+        log.listen(progress)
+
+    def story(outcome: Plan | Deployment | DeployError | NotWanted) -> Story:
         plan = outcome.plan if isinstance(outcome, Deployment) else outcome
         return Story(
             kind=policy.do if policy.do in ("push", "release", "preview") else "plan",
             outcome=outcome,
             root=root,
-            console_url=outputs.console_url(plan) if isinstance(plan, Plan) else "",
+            console_url=outputs.console_url(plan, settings.insecure) if isinstance(plan, Plan) else "",
             run_url=run_url,
             commit=policy.head,
             why_plan=policy.why if policy.do == "plan" else "",
-            written=written,
+            begun=frozenset(begun),
+            target=policy.target.strip("/"),
             summary_url=run_url,
         )
 
     os.chdir(asked.folder)
     container = Container(asked.workspace, as_given(environ), untrusted=settings.untrusted)
-    begun: list[str] = []
 
     def gate() -> str:
-        why = reviewer.not_wanted() if reviewer is not None else ""
-        begun.append(why)
-        return why
+        return reviewer.not_wanted() if reviewer is not None else ""
 
-    def tell(error: DeployError) -> None:
+    def tell(page: Story, error: DeployError) -> None:
         if reviewer is None:
             return
-        reviewer.end(story(error, written=bool(begun)), "failure", said=error.what)
+        reviewer.end(page, "failure", said=error.what)
         over = reviewer.over()
         if over is None:
             return
@@ -162,10 +159,10 @@ def _deploy(
         if reviewer is not None:
             reviewer.begin()
         if settings.dry_run:
-            outcome = pipeline.plan(settings, log.listen, container=container)
-            document, text, plan = plan_json(outcome), plan_text(outcome), outcome
+            outcome = pipeline.plan(settings, listen, container=container)
+            document, text, plan = plan_json(outcome, root), plan_text(outcome), outcome
         else:
-            outcome = pipeline.deploy(settings, log.listen, container=container, gate=gate)
+            outcome = pipeline.deploy(settings, listen, container=container, gate=gate)
             document, text, plan = deployment_json(outcome), deployment_text(outcome), outcome.plan
         for warning in plan.warnings:
             log.warning(warning)
@@ -176,24 +173,30 @@ def _deploy(
             reviewer.end(page, "success", page.console_url, f"version {plan.version}")
     except NotWanted as given_up:
         log.warning(f"nothing was registered: {given_up}")
+        _summarize(story(given_up), environ, log)
         if reviewer is not None:
             reviewer.end(None, "inactive", said=str(given_up))
-        return
-    except DeployError as error:
-        tell(in_words_of_a_workflow(error))
-        raise
-    except BaseException as error:
+        return 0
+    except (Exception, KeyboardInterrupt) as error:
         told = _told(error)
-        _within(_BUDGET, lambda: tell(told), log)
-        raise
+        page = story(told)
+        if isinstance(error, DeployError):
+            tell(page, told)
+        else:
+            _within(_BUDGET, lambda: tell(page, told), log)
+        if isinstance(error, KeyboardInterrupt):
+            _summarize(page, environ, log)
+            raise
+        return _failed(page, environ, log)
     # Asked last: whoever closes it from now on has the last word. Who has before has found less to clean up.
     over = reviewer.over() if reviewer is not None else None
     if over is not None:
         _close(settings, over, reviewer, root, environ, log)
-        return
+        return 0
     refused = breaking_error(settings, plan)
     if refused is not None:
         raise refused
+    return 0
 
 
 def _post(settings: Settings, reviewer: Reviewer | None) -> None:
@@ -210,7 +213,7 @@ def _post(settings: Settings, reviewer: Reviewer | None) -> None:
     plan = read_posted(settings.plan_file)
     number = reviewer.whose_plan()
     if number:
-        reviewer.post(lambda room: posted(plan, room), number)
+        reviewer.post(lambda room: posted(plan, room), number, str(plan.target or ""), plan.root)
 
 
 def _close(
@@ -290,6 +293,7 @@ def _hand_over(
             document,
             outputs.keep_file("plan", document, environ),
             outputs.keep_file("record", record, environ) if large else record.decode(),
+            page.console_url,
         )
         outputs.write(values, environ)
     except DeployError as error:
@@ -300,13 +304,22 @@ def _hand_over(
     _summarize(page, environ, log)
 
 
-def _summarize(page: Story | Closed | DeployError, environ: Mapping[str, str], log: Log) -> None:
+def _failed(page: Story, environ: Mapping[str, str], log: Log) -> int:
+    """Tell of the error that is handled, and answer the exit status."""
+    assert isinstance(page.outcome, DeployError)
+    if log.debugs:
+        log.debug(traceback.format_exc())
+    log.error(page.outcome)
+    _summarize(page, environ, log)
+    return page.outcome.exit_status
+
+
+def _summarize(page: Story | Closed, environ: Mapping[str, str], log: Log) -> None:
     from flyte_deploy.action import summary
     from flyte_deploy.report import markdown
 
-    text = summary.failure_of(page) if isinstance(page, DeployError) else markdown.summary(page)
     try:
-        summary.write(SECRETS.redact(text), environ)
+        summary.write(SECRETS.redact(markdown.summary(page)), environ)
     except DeployError as error:
         log.warning(f"{error.what} ({error.where})")
 

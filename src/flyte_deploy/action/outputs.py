@@ -41,7 +41,9 @@ MOST_INLINE = 256 * 1024
 """Bytes of an output: GitHub allows a mebibyte for all outputs of a job."""
 
 
-def outputs_of(outcome: Plan | Deployment, document: bytes, file: str, record: str = "") -> dict[str, str]:
+def outputs_of(
+    outcome: Plan | Deployment, document: bytes, file: str, record: str = "", console: str = ""
+) -> dict[str, str]:
     """The values of all outputs for a plan or a deployment.
 
     Args:
@@ -49,6 +51,7 @@ def outputs_of(outcome: Plan | Deployment, document: bytes, file: str, record: s
         document: it, as JSON.
         file: the name of the file that holds the document; empty where there is none.
         record: the record of a deployment as JSON, or the name of a file that holds it.
+        console: the address of its tasks in Flyte's console.
     """
     plan = outcome.plan if isinstance(outcome, Deployment) else outcome
     deployment = outcome if isinstance(outcome, Deployment) else None
@@ -71,7 +74,7 @@ def outputs_of(outcome: Plan | Deployment, document: bytes, file: str, record: s
         "changed": _json(_changed(plan)),
         "record": record,
         "record-uri": deployment.record_uri if deployment else "",
-        "console-url": console_url(plan),
+        "console-url": console,
         "plan": file if file and len(document) > MOST_INLINE else document.decode(),
         "plan-file": file,
     }
@@ -83,12 +86,20 @@ def _changed(plan: Plan) -> list[str]:
     return [task.name for task in plan.difference.tasks if task.state in ("new", "changed", "gone")]
 
 
-def console_url(plan: Plan) -> str:
-    """The page of the project and domain in Flyte's console, of an endpoint that has one."""
+def console_url(plan: Plan, insecure: bool = False) -> str:
+    """The page of the project and domain in Flyte's console, of an endpoint that has one.
+
+    Args:
+        plan: says where.
+        insecure: whether the endpoint is spoken to in plaintext where its own form does not say it.
+    """
     if plan.target is None or not plan.endpoint or plan.endpoint == "embedded":
         return ""
-    host = plan.endpoint.split("://", 1)[-1].strip("/")
-    scheme = "http" if plan.endpoint.startswith("http://") else "https"
+    form, _, rest = plan.endpoint.rpartition("://")
+    host = rest.strip("/")
+    scheme = form if form in ("http", "https") else "http" if insecure else "https"
+    # Flyte's local cluster has its console on another port, as its SDK knows.
+    host = "localhost:8080" if host == "localhost:8090" else host
     return f"{scheme}://{host}/v2/domain/{plan.target.domain}/project/{plan.target.project}/tasks"
 
 

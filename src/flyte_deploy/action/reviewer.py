@@ -117,7 +117,7 @@ class Reviewer:
         self.comment(closed)
 
     def comment(self, story: Story | Closed) -> None:
-        """Put the story into the comment of the pull request."""
+        """Put the story into the comment of the pull request. The end of a preview alone makes none."""
         settings, number = self.settings, self.policy.number
         how = settings.comment
         if not number or how == "off" or self.policy.offline:
@@ -128,8 +128,8 @@ class Reviewer:
             lambda room: comment(story, room),
             number,
             shared=shared,
-            fresh=how == "new" and isinstance(story, Story),
-            create=how != "changes" or plan is None or plan.has_changes,
+            fresh=how == "new",
+            create=isinstance(story, Story) and (how != "changes" or plan is None or plan.has_changes),
         )
 
     def whose_plan(self) -> int:
@@ -163,13 +163,13 @@ class Reviewer:
             self.log.warning(f"no plan is posted: no open pull request of {where} is at {policy.head[:7]}")
         return found[0] if found else 0
 
-    def post(self, text: Callable[[int], str], number: int) -> None:
-        """Put a text that was made elsewhere into the comment.
+    def post(self, text: Callable[[int], str], number: int, *of: str) -> None:
+        """Put a text that was made elsewhere into a comment of its own, known by what it is `of`.
 
         Raises:
             DeployError: where GitHub refuses: it is all that there was to do.
         """
-        self._put(text, number, shared=bool(self.settings.comment_group), strict=True)
+        self._put(text, number, shared=bool(self.settings.comment_group), strict=True, of=("posted", *of))
 
     def _put(
         self,
@@ -180,19 +180,21 @@ class Reviewer:
         fresh: bool = False,
         create: bool = True,
         strict: bool = False,
+        of: tuple[str, ...] = (),
     ) -> None:
         from flyte_deploy.github.comments import put_comment
         from flyte_deploy.github.marker import key_of
 
         group = self.settings.comment_group
-        key = key_of("group", group) if group else key_of("target", self.policy.target, self.root)
+        of = of or (self.policy.target, self.root)
+        key = key_of("group", group) if group else key_of("target", *of)
 
         def put() -> str:
             return put_comment(
                 self.repository,
                 number,
                 key=key,
-                part=key_of(self.policy.target, self.root),
+                part=key_of(*of),
                 render=lambda room: SECRETS.redact(render(room)),
                 fresh=fresh,
                 create=create,

@@ -6,16 +6,6 @@ from collections.abc import Mapping
 
 from flyte_deploy.errors import DeployError
 from flyte_deploy.report.markdown import SUMMARY_LIMIT
-from flyte_deploy.report.text import plain
-
-
-def failure_of(error: DeployError) -> str:
-    """An error as Markdown."""
-    parts = [error.what, *([f"where: {error.where}"] if error.where else []), *error.details]
-    parts += [error.mend] if error.mend else []
-    # Indented, it is code: nothing in it is Markdown or HTML.
-    lines = [f"    {plain(line)}" for part in parts for line in part.splitlines()]
-    return "\n".join(["### Flyte: failed", "", *lines, ""])
 
 
 def write(text: str, environ: Mapping[str, str]) -> None:

@@ -33,7 +33,7 @@ def history(ctx: click.Context, **_: object) -> int:
     if settings.output_format == "json":
         output.document(history_json(target, found))
     else:
-        click.echo(history_text(target, found))
+        output.say(history_text(target, found))
     return 0
 
 
@@ -75,7 +75,7 @@ def _promote(settings: Settings, kind: str) -> int:
     if settings.output_format == "json":
         output.document(promotion_json(promotion, dry_run=settings.dry_run))
     else:
-        click.echo(promotion_text(promotion, dry_run=settings.dry_run))
+        output.say(promotion_text(promotion, dry_run=settings.dry_run))
     return 0
 
 

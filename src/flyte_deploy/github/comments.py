@@ -8,9 +8,11 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from flyte_deploy.errors import DeployError
 from flyte_deploy.github.client import Repository
 from flyte_deploy.github.marker import composed, is_ours, parts_of, room
-from flyte_deploy.report.markdown import COMMENT_LIMIT
+from flyte_deploy.report.markdown import COMMENT_LIMIT, is_foot
+from flyte_deploy.report.page import without_folded
 
 PERMISSION = "pull-requests: write"
 _ROUNDS = 8
@@ -44,18 +46,21 @@ def put_comment(
         key: of the comment.
         part: of it, the key of ours.
         render: renders it.
-        fresh: True for a new comment in any case.
-        create: False to leave out a comment that is not there yet.
+        fresh: True for a new comment, beside those that are there; nothing of them is taken or deleted.
+        create: False to write nothing where there is no comment of ours yet.
         shared: whether other steps write to the same comment.
         pause: waits for some seconds.
 
     Raises:
-        DeployError: where GitHub cannot be asked, refuses, or the pull request is not there.
+        DeployError: where GitHub cannot be asked, refuses, or the pull request is not there; and where
+            others have written over ours each time.
     """
     with repository.asking(f"commenting on pull request #{number}", PERMISSION) as ask:
         # One request less than the pull request itself, and all that comments need.
         issue = ask(lambda: repository.repository.get_issue(number))
         if fresh:
+            if not create and not _ours(issue, key, repository.login()):
+                return ""
             text = composed(key, {part: repository.redacted(render(_room({}, part)))})
             return str(issue.create_comment(text).html_url)
         author = repository.login()
@@ -85,6 +90,13 @@ def put_comment(
             if not shared and found:
                 break
             pause(0.5 + random.random() * (1 + round_) if shared else 0)  # noqa: S311
+        else:
+            raise DeployError(
+                f"the comment of pull request #{number} was changed by others each of {_ROUNDS} times that it"
+                " was written: what is to be read there may not be ours",
+                where=url or repository.api_url,
+                mend="Let fewer jobs share a comment (comment-group), or run this one again.",
+            )
         return url
 
 
@@ -97,14 +109,21 @@ def _as_kept(text: str, part: str) -> str | None:
 
 
 def _fitted(key: str, parts: dict[str, str], ours: str) -> str:
-    """The body; where parts of others leave no room, they are cut to a line each."""
-    body = composed(key, parts)
-    if len(body) <= COMMENT_LIMIT:
-        return body
-    short = {
-        name: text if name == ours else text.strip("\n").partition("\n")[0] for name, text in parts.items()
-    }
-    return composed(key, short)
+    """The body; where parts of others leave no room, the longest lose what is folded, and then all but their
+    first line and the link to their run."""
+    parts = dict(parts)
+    for shorter in (without_folded, _ends):
+        for name in sorted(parts, key=lambda name: -len(parts[name])):
+            if len(composed(key, parts)) <= COMMENT_LIMIT:
+                break
+            if name != ours:
+                parts[name] = shorter(parts[name])
+    return composed(key, parts)
+
+
+def _ends(text: str) -> str:
+    first, *rest = text.strip("\n").split("\n")
+    return "\n\n".join([first, *(line for line in rest[-1:] if is_foot(line))])
 
 
 def _together(comments: list[Any]) -> dict[str, str]:

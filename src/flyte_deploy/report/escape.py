@@ -1,10 +1,14 @@
-"""Foreign text in Markdown: shown as it is written, whatever it is made of."""
+"""Foreign text in Markdown: shown as it is written, whatever it is made of.
+
+What is known to be secret is taken out first: written by numbers, nobody would know it again.
+"""
 
 from __future__ import annotations
 
 import re
 
 from flyte_deploy.report.text import plain
+from flyte_deploy.secrets import SECRETS
 
 # Inside <code> GitHub looks for no mentions, references and emoji; Markdown goes on there. These characters
 # do nothing in the middle of a line; each other one is written by its number.
@@ -26,30 +30,27 @@ def code(text: str, longest: int = LONGEST) -> str:
 
 def escaped(text: str, longest: int = LONGEST) -> str:
     """The same without the tags: to be put between those of ``<code>``."""
-    line = " ".join(_visible(text).split())
-    line = shortened(line, longest)
+    line = one_line(text, longest)
     return _WWW.sub(lambda found: f"{found[0][:3]}&#46;", _ACTIVE.sub(_number, line))
 
 
 def block(text: str, longest: int = 20_000) -> str:
     """A text of several lines as a block of code, which nothing in it can end."""
-    lines = shortened(_visible(text), longest)
+    lines = SECRETS.shortened(_visible(text), longest)
     ticks = max((len(run) for run in re.findall(r"`+", lines)), default=0)
     fence = "`" * max(3, ticks + 1)
     # What opens a comment there could be taken for a marker of ours, by our own search for them.
     return f"{fence}text\n{lines.replace('<!--', '<! --')}\n{fence}"
 
 
-def shortened(text: str, longest: int) -> str:
-    """A text with its middle left out where it is longer."""
-    if len(text) <= longest:
-        return text
-    half = (longest - 1) // 2
-    return f"{text[:half]}…{text[-half:]}"
+def one_line(text: str, longest: int = LONGEST) -> str:
+    """A text in one line, without what is secret, hidden or too long; not escaped yet."""
+    return SECRETS.shortened(" ".join(_visible(text).split()), longest)
 
 
 def _visible(text: str) -> str:
-    text = text.encode("utf-8", "replace").decode()
+    # Before anything about it is changed, and again by whoever shortens it.
+    text = SECRETS.redact(text).encode("utf-8", "replace").decode()
     return _INVISIBLE.sub("", plain(text.replace("\r\n", "\n").replace("\r", "\n")))
 
 

@@ -22,14 +22,14 @@ from flyte_deploy.specs.changes import Difference
 SCHEMA = "flyte-deploy/{}/1"
 
 
-def plan_json(plan: Plan) -> bytes:
-    """A plan as one JSON document."""
-    return _encode({"schema": SCHEMA.format("plan"), **_plan(plan)})
+def plan_json(plan: Plan, root: str = "") -> bytes:
+    """A plan as one JSON document; `root` is the project's folder in its repository, empty for the whole."""
+    return encoded({"schema": SCHEMA.format("plan"), **({"root": root} if root else {}), **_plan(plan)})
 
 
 def deployment_json(deployment: Deployment) -> bytes:
     """A deployment as one JSON document: its plan, and what came of it."""
-    return _encode(
+    return encoded(
         {
             "schema": SCHEMA.format("deployment"),
             **_plan(deployment.plan),
@@ -46,7 +46,7 @@ def deployment_json(deployment: Deployment) -> bytes:
 
 def error_json(error: DeployError) -> bytes:
     """An error as one JSON document."""
-    return _encode(
+    return encoded(
         {
             "schema": SCHEMA.format("error"),
             "error": {
@@ -90,7 +90,7 @@ def _bundle(bundle: Bundle, plan: Plan) -> dict[str, Any]:
         "upload": plan.uploads,
         "files": [
             {
-                "path": file.path,
+                "path": file.name,
                 "size": file.size,
                 "mode": f"{file.mode:04o}",
                 "sha256": file.sha256,
@@ -143,5 +143,6 @@ def _difference(difference: Difference) -> dict[str, Any]:
     }
 
 
-def _encode(document: dict[str, Any]) -> bytes:
+def encoded(document: dict[str, Any]) -> bytes:
+    """One JSON document, without what is known to be secret."""
     return msgspec.json.format(msgspec.json.encode(SECRETS.redacted(document)), indent=2)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
+from functools import partial
 
-from flyte_deploy.errors import DeployError
-from flyte_deploy.model import Deployment, Plan
-from flyte_deploy.report.escape import block, code
-from flyte_deploy.report.sections import Section, sections_of
+from flyte_deploy.errors import DeployError, NotWanted
+from flyte_deploy.model import Deployment, Plan, PlannedImage
+from flyte_deploy.report.escape import LONGEST, block, code
+from flyte_deploy.report.page import FOLDED, Page, fitted
+from flyte_deploy.report.sections import Shown, sections_of
 from flyte_deploy.report.story import Closed, Story
 from flyte_deploy.report.text import difference_summary, size_text
+from flyte_deploy.secrets import SECRETS
+from flyte_deploy.specs.changes import Difference
 
 COMMENT_LIMIT = 65_536
 """Characters that GitHub takes in a comment."""
@@ -18,62 +22,80 @@ SUMMARY_LIMIT = 900 * 1024
 """Bytes: near a mebibyte a job summary vanishes without a word."""
 
 _NAMED = 3
+_LISTED = 20
+_KEPT = "What was built and uploaded for it stays, and is taken where it is wanted."
+_DEPLOYED, _FAILED, _GIVEN_UP, _OVER = ": deployed", " failed", ": given up", ": over"
+_FOOT = "<sub>[Workflow run]"
+_RUN_OUTPUT = "output `plan` of the step"
 
 
 def comment(story: Story | Closed, limit: int = COMMENT_LIMIT) -> str:
     """A run as a comment of a pull request, at most `limit` characters."""
-    return _fitted(story, limit, len)
+    return fitted(_page(story, comment=True), limit, frame=FOLDED)
 
 
 def summary(story: Story | Closed, limit: int = SUMMARY_LIMIT) -> str:
     """A run as a part of a job summary, at most `limit` bytes."""
-    return _fitted(story, limit, lambda text: len(text.encode()))
+    return fitted(_page(story, comment=False), limit, lambda text: len(text.encode()))
 
 
-def _fitted(story: Story | Closed, limit: int, measure: Callable[[str], int]) -> str:
-    """The page, with rows left out of the middle of its longest sections until it fits."""
+def _page(story: Story | Closed, *, comment: bool) -> Page:
     if isinstance(story, Closed):
-        return _closed(story)
-    head, sections = _head(story), sections_of(story)
-    while True:
-        parts = [section.text(story.summary_url) for section in sections]
-        text = "\n\n".join([*head, *parts, *_foot(story)]) + "\n"
-        if measure(text) <= limit:
-            return text
-        sections = _shorter(sections, parts)
-        if not sections:
-            return _cut(text, limit, measure)
-
-
-def _shorter(sections: list[Section], parts: list[str]) -> list[Section]:
-    """The sections with the longest one halved, or left out where it has nothing that could be."""
-    if not sections:
-        return []
-    longest = max(range(len(sections)), key=lambda index: len(parts[index]))
-    halved = sections[longest].halved()
-    return [*sections[:longest], *([halved] if halved else []), *sections[longest + 1 :]]
-
-
-def _cut(text: str, limit: int, measure: Callable[[str], int]) -> str:
-    while measure(text) > limit:
-        text = text[: len(text) - max(1, measure(text) - limit)]
-    return text
-
-
-def _head(story: Story) -> list[str]:
+        return _closed_page(story)
+    noun, foot = _noun(story), _run_line(story.run_url, "" if story.plan else story.commit)
+    elsewhere = f"[job summary]({_link(story.summary_url)})" if story.summary_url else ""
     outcome = story.outcome
-    root = f" of {code(story.root)}" if story.root not in ("", ".") else ""
     if isinstance(outcome, DeployError):
-        return [f"### Flyte {_noun(story)}{root} failed", *_failure(story, outcome)]
+        head = partial(_title, noun, _FAILED, story.root, story.target)
+        done = _not_done(story)
+        error = Shown("the error", _error_text(outcome))
+        return Page(
+            _title(noun, _FAILED),
+            lambda longest: [head(longest)],
+            [error],
+            [*([done] if done else []), *foot],
+            elsewhere if comment else "the log of the run",
+        )
+    if isinstance(outcome, NotWanted):
+        why, head = str(outcome), partial(_title, noun, _GIVEN_UP, story.root, story.target)
+        return Page(
+            _title(noun, _GIVEN_UP),
+            lambda longest: [head(longest), f"Nothing was registered: {code(why, longest)}", _KEPT],
+            (),
+            foot,
+        )
     plan = outcome.plan if isinstance(outcome, Deployment) else outcome
-    done = isinstance(outcome, Deployment)
-    lines = [f"### Flyte {_noun(story)}{root}: {_title(plan, done=done)}"]
-    lines.append(" ".join(_where(story, plan, done=done)))
-    lines.append(block(plan.version))
-    lines += _changes(plan)
+    word = _word(plan, done=isinstance(outcome, Deployment))
+    return Page(
+        _title(noun, word),
+        partial(_head, word, story, outcome, plan),
+        sections_of(story),
+        foot,
+        elsewhere if comment else _RUN_OUTPUT,
+    )
+
+
+def _title(noun: str, word: str, root: str = "", target: str = "", longest: int = LONGEST) -> str:
+    """The first line; root and target tell a run from others that share the comment."""
+    what = f" of {code(root, longest)}" if root not in ("", ".") else ""
+    where = f" {'to' if word == _DEPLOYED else 'in'} {code(target, longest)}" if target else ""
+    return f"### Flyte {noun}{what}{word}{where}"
+
+
+def _head(word: str, story: Story, outcome: Plan | Deployment, plan: Plan, longest: int) -> list[str]:
+    target = str(plan.target) if plan.target else story.target
+    lines = [
+        _title(_noun(story), word, story.root, target, longest),
+        " ".join(_where(story, plan, done=isinstance(outcome, Deployment))),
+        block(plan.version, 2 * longest),
+    ]
+    if plan.difference is not None:
+        lines += changes(plan.difference, longest)
+    if isinstance(outcome, Deployment) and outcome.pruned:
+        lines.append(f"Triggers removed: {_listed(outcome.pruned, longest)}")
     if story.why_plan:
-        lines.append(f"Nothing was deployed: {code(story.why_plan)}")
-    lines.append(_time(outcome))
+        lines.append(f"Nothing was deployed: {code(story.why_plan, longest)}")
+    lines.append(_time(outcome, plan))
     return lines
 
 
@@ -83,114 +105,149 @@ def _noun(story: Story) -> str:
         "push": "deployment",
         "release": "release",
         "plan": "plan",
-        "manual": "deployment",
+        "action": "action",
     }[story.kind]
 
 
-def _title(plan: Plan, *, done: bool) -> str:
+def _word(plan: Plan, *, done: bool) -> str:
     if not plan.has_changes:
-        return "nothing to do"
-    return "deployed" if done else "what would be done"
+        return ": nothing to do"
+    return _DEPLOYED if done else ": what would be done"
 
 
 def _where(story: Story, plan: Plan, *, done: bool) -> list[str]:
-    tasks = len(plan.to_register) if plan.has_changes else len(plan.tasks)
-    verb = ("Registered" if done else "Would register") if plan.has_changes else "Registered already:"
-    words = [f"{verb} {_count(tasks, 'task')} of {_count(len(plan.environments), 'environment')}"]
-    if plan.target:
-        words.append(f"{'in' if not plan.has_changes else 'to'} {code(str(plan.target))}")
+    environments = count(len(plan.environments), "environment")
+    if plan.has_changes:
+        verb = "Registered" if done else "Would register"
+        words = [f"{verb} {count(len(plan.to_register), 'task')} of {environments}"]
+    else:
+        words = [f"Registered already: {count(len(plan.tasks), 'task')} of {environments}"]
     if story.commit:
-        words.append(f"from commit {code(story.commit[:7])}")
+        origin = "from commit" if plan.has_changes else "with the content of commit"
+        words.append(f"{origin} {code(story.commit[:7])}")
     if story.console_url:
         words.append(f"- [tasks in Flyte's console]({_link(story.console_url)})")
     return words
 
 
-def _changes(plan: Plan) -> list[str]:
-    if plan.difference is None:
-        return []
-    difference = plan.difference
-    lines = [f"Against {code(difference.against)}: {difference_summary(difference)}"]
+def changes(difference: Difference, longest: int = LONGEST) -> list[str]:
+    """What a difference comes to, and what of it breaks those who call the tasks."""
+    lines = [f"Against {code(difference.against, longest)}: {difference_summary(difference)}"]
     breaking = difference.breaking
     if breaking:
-        told = [f"{code(task.name)} {code(str(change))}" for task, change in breaking[:_NAMED]]
-        more = f", and {len(breaking) - _NAMED} more below" if len(breaking) > _NAMED else ""
-        lines.append(f"**Breaks callers:** {', '.join(told)}{more}")
+        told: dict[str, list[str]] = {}
+        for task, change in breaking[:_NAMED]:
+            told.setdefault(code(task.name, longest), []).append(code(str(change), longest))
+        tasks = "; ".join(f"{name}: {', '.join(changes)}" for name, changes in told.items())
+        more = f"; and {len(breaking) - _NAMED:,} more below" if len(breaking) > _NAMED else ""
+        lines.append(f"**Breaks callers:** {tasks}{more}")
     return lines
 
 
-def _time(outcome: Plan | Deployment) -> str:
-    plan = outcome.plan if isinstance(outcome, Deployment) else outcome
-    words = [f"Took {sum(step.seconds for step in plan.steps):.1f} s."]
-    if plan.bundle is not None and isinstance(outcome, Deployment) and plan.has_changes:
-        size = size_text(plan.bundle.size)
-        words.append(f"The bundle ({size}) was {'uploaded' if outcome.uploaded else 'there already'}.")
+def _time(outcome: Plan | Deployment, plan: Plan) -> str:
+    """How long it took, and what was there already."""
+    words = [f"Took {plan.elapsed:.1f} s."]
+    if not plan.to_register:
+        words.append("Nothing had to be built, uploaded or registered.")
+        return " ".join(words)
+    done = isinstance(outcome, Deployment)
+    if plan.bundle is not None:
+        upload = "was uploaded" if done else "is to be uploaded"
+        there = "was there already" if done else "is there already"
+        uploads = outcome.uploaded if isinstance(outcome, Deployment) else plan.uploads
+        words.append(f"The bundle ({size_text(plan.bundle.size)}) {upload if uploads else there}.")
     images = outcome.images if isinstance(outcome, Deployment) else plan.images
-    if images:
-        built = [image for image in images if image.seconds is not None]
-        cached = sum(1 for image in images if image.known and image.seconds is None)
-        if built:
-            seconds = sum(image.seconds or 0 for image in built)
-            words.append(f"{_count(len(built), 'image')} built in {seconds:.0f} s.")
-        if cached:
-            words.append(f"{_count(cached, 'image')} there already.")
-        to_build = len(plan.to_build)
-        if to_build and not isinstance(outcome, Deployment):
-            words.append(f"{_count(to_build, 'image')} to be built.")
+    built = [image for image in images if image.seconds is not None]
+    cached = sum(1 for image in images if image.known and image.seconds is None)
+    if built:
+        words.append(f"{count(len(built), 'image')} built in {_build_seconds(plan, built):.0f} s.")
+    if cached:
+        words.append(f"{count(cached, 'image')} there already.")
+    if plan.to_build and not done:
+        words.append(f"{count(len(plan.to_build), 'image')} to be built.")
     return " ".join(words)
 
 
-def _failure(story: Story, error: DeployError) -> list[str]:
-    done = (
-        "Some tasks may be registered; the same run, repeated, completes them."
-        if story.written
-        else "Nothing was registered."
-    )
-    return [_error(error), done]
+def _build_seconds(plan: Plan, built: Sequence[PlannedImage]) -> float:
+    """Images are built side by side: the step's time is what was waited for."""
+    steps = [step.seconds for step in plan.steps if step.name == "images"]
+    return max(steps, default=0.0) or max(image.seconds or 0.0 for image in built)
 
 
-def _error(error: DeployError) -> str:
+def _error_text(error: DeployError) -> str:
     lines = [error.what, *([f"where: {error.where}"] if error.where else [])]
     lines += [f"  {line}" for detail in error.details for line in detail.splitlines()]
     lines += [error.mend] if error.mend else []
-    return block("\n".join(lines))
+    return "\n".join(lines)
 
 
-def _closed(closed: Closed) -> str:
-    root = f" of {code(closed.root)}" if closed.root not in ("", ".") else ""
-    what = "merged" if closed.merged else "closed"
-    lines = [f"### Flyte preview{root}: over", f"The pull request was {what}."]
-    if closed.problem is not None:
-        lines.append(f"What its preview has left in {code(closed.target)} could not be cleaned up:")
-        lines.append(_error(closed.problem))
-        lines.append("Its triggers may still fire: run the workflow again.")
-        return "\n\n".join([*lines, *_run_line(closed.run_url)]) + "\n"
+def _not_done(story: Story) -> str:
+    """What is there, and what is not, although the run did not end well."""
+    if story.begun is None:
+        return ""
+    if "register" in story.begun:
+        return (
+            "Bundle and images are published, and some tasks may be registered: the same run, repeated, does"
+            " what is missing."
+        )
+    if story.begun & {"publish", "captured", "images"}:
+        return (
+            "Nothing was registered. The bundle or images may be published already: the same run, repeated,"
+            " takes what is there."
+        )
+    return "Nothing was published or registered."
+
+
+def _closed_page(closed: Closed) -> Page:
+    title, foot = _title("preview", _OVER), _run_line(closed.run_url)
+    if closed.problem is None:
+        return Page(title, partial(_closed, closed), (), foot)
+    error = Shown("the error", _error_text(closed.problem))
+    again = "Its triggers may still fire: run the workflow again."
+    return Page(title, partial(_not_cleaned, closed), [error], [again, *foot], "the log of the run")
+
+
+def _not_cleaned(closed: Closed, longest: int) -> list[str]:
+    what = "What its preview has left there could not be cleaned up:"
+    return [*_over(closed, longest), what]
+
+
+def _over(closed: Closed, longest: int) -> list[str]:
+    how = "merged" if closed.merged else "closed"
+    return [_title("preview", _OVER, closed.root, closed.target, longest), f"The pull request was {how}."]
+
+
+def _closed(closed: Closed, longest: int) -> list[str]:
+    lines = _over(closed, longest)
     if closed.removed:
-        lines.append(f"Triggers removed from {code(closed.target)}: {_listed(closed.removed)}")
-    kept = f" ({_listed(closed.versions)})" if closed.versions else ""
-    lines.append(
-        f"What was registered for it in {code(closed.target)} stays{kept}: Flyte deletes no versions."
-        " Nothing runs them by itself any more."
+        lines.append(f"Triggers removed: {_listed(closed.removed, longest)}")
+    stays = (
+        "Flyte deletes no versions: what was registered for it stays, and nothing runs it by itself any more."
     )
-    lines += _run_line(closed.run_url)
-    return "\n\n".join(lines) + "\n"
+    lines.append(stays)
+    if closed.versions:
+        lines.append(f"Versions: {_listed(closed.versions, longest)}")
+    return lines
 
 
-def _listed(names: tuple[str, ...]) -> str:
-    shown = ", ".join(code(name) for name in names[:20])
-    return f"{shown} and {len(names) - 20} more" if len(names) > 20 else shown
+def _listed(names: Sequence[str], longest: int) -> str:
+    shown = ", ".join(code(name, longest) for name in names[:_LISTED])
+    return f"{shown} and {len(names) - _LISTED:,} more" if len(names) > _LISTED else shown
 
 
-def _foot(story: Story) -> list[str]:
-    return _run_line(story.run_url)
+def _run_line(url: str, commit: str = "") -> list[str]:
+    of = f" of commit {code(commit[:7])}" if commit else ""
+    return [f"{_FOOT}({_link(url)}){of}</sub>"] if url else []
 
 
-def _run_line(url: str) -> list[str]:
-    return [f"<sub>[Workflow run]({_link(url)})</sub>"] if url else []
+def is_foot(line: str) -> bool:
+    """Whether a page's last line is its link to the workflow run."""
+    return line.startswith(_FOOT)
 
 
 def _link(url: str) -> str:
     """An address, fit to stand in a Markdown link."""
+    url = SECRETS.redact(url)
     return "".join(
         character if character.isalnum() or character in "-._~:/?#&=+,;@%" else f"%{ord(character):02X}"
         for character in url
@@ -198,5 +255,6 @@ def _link(url: str) -> str:
     )
 
 
-def _count(number: int, noun: str) -> str:
+def count(number: int, noun: str) -> str:
+    """A number of things in words."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from flyte_deploy.report.escape import one_line
+
 MOST_EDGES = 300
 """With more, the neighbourhood of what changes is shown; Mermaid itself refuses more than 500."""
 MOST_NODES = 60
@@ -30,7 +32,7 @@ _WORDS = {"new": "new", "changed": "changed", "breaking": "breaking", "unchanged
 
 @dataclass(frozen=True)
 class Drawing:
-    """A diagram, and what it leaves out, in words; both empty where there is nothing to draw."""
+    """A diagram, and what it leaves out, in words; both empty where nothing depends on anything."""
 
     text: str
     note: str = ""
@@ -44,7 +46,7 @@ def draw(states: Mapping[str, str], edges: Iterable[tuple[str, str]]) -> Drawing
         edges: pairs of an environment and one that it depends on.
     """
     known = [(one, other) for one, other in dict.fromkeys(edges) if one in states and other in states]
-    if not known and len(states) < 2:
+    if not known:
         return Drawing("")
     shown, left = dict(states), ""
     if len(known) > MOST_EDGES or len(shown) > MOST_NODES:
@@ -135,7 +137,6 @@ def _label(names: Sequence[str], state: str) -> str:
 
 
 def _escaped(name: str) -> str:
-    name = name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}…"
     # Mermaid has numeric references of its own; what is no letter could be its syntax, or Markdown's.
-    name = " ".join(name.split()).translate(_LOOK_ALIKE)
+    name = one_line(name, _LONGEST).translate(_LOOK_ALIKE)
     return re.sub(r"[^A-Za-z0-9 …]", lambda found: f"#{ord(found[0])};", name)

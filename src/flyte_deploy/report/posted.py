@@ -8,35 +8,14 @@ import msgspec
 from msgspec import Struct
 
 from flyte_deploy.errors import DeployError
+from flyte_deploy.model import Target
 from flyte_deploy.report.escape import block, code
+from flyte_deploy.report.markdown import changes, count
+from flyte_deploy.report.page import FOLDED, Page, fitted
+from flyte_deploy.report.sections import changed_tasks
+from flyte_deploy.specs.changes import Difference
 
 _LARGEST = 8 << 20
-_SHOWN = 100
-_CHANGES = 10
-
-
-class _Target(Struct, frozen=True):
-    project: str
-    domain: str
-
-
-class _Change(Struct, frozen=True):
-    aspect: str
-    name: str = ""
-    before: str = ""
-    after: str = ""
-    breaking: bool = False
-
-
-class _Task(Struct, frozen=True):
-    name: str
-    state: str
-    changes: tuple[_Change, ...] = ()
-
-
-class _Difference(Struct, frozen=True):
-    against: str
-    tasks: tuple[_Task, ...]
 
 
 class _Environment(Struct, frozen=True):
@@ -51,8 +30,9 @@ class Posted(Struct, frozen=True):
     version: str
     content: str
     environments: tuple[_Environment, ...]
-    target: _Target | None = None
-    difference: _Difference | None = None
+    target: Target | None = None
+    root: str = ""
+    difference: Difference | None = None
 
 
 def read_posted(path: Path) -> Posted:
@@ -76,36 +56,22 @@ def read_posted(path: Path) -> Posted:
 def posted(plan: Posted, limit: int) -> str:
     """A plan as Markdown of at most `limit` characters."""
     tasks = sum(len(environment.tasks) for environment in plan.environments)
-    where = f" for {code(f'{plan.target.project}/{plan.target.domain}')}" if plan.target else ""
-    lines = [
-        "### Flyte plan: what would be done",
-        (
-            f"{tasks} tasks of {len(plan.environments)} environments{where}. Nothing was deployed: the"
-            " plan was made by a job without secrets."
-        ),
-        block(plan.version),
-    ]
-    rows: list[str] = []
-    if plan.difference is not None:
-        lines.append(f"Against {code(plan.difference.against)}:")
-        for task in plan.difference.tasks:
-            if task.state in ("new", "changed", "gone"):
-                rows.append(f"- {code(task.name)} {code(task.state)}")
-                rows += [f"  - {code(_words(change))}" for change in task.changes[:_CHANGES]]
-    shown = rows[:_SHOWN]
-    while True:
-        left = len(rows) - len(shown)
-        more = [f"and {left} lines more"] if left else []
-        text = "\n\n".join([*lines, *(["\n".join(shown)] if shown else []), *more]) + "\n"
-        if len(text) <= limit or not shown:
-            return text[:limit]
-        shown = shown[: len(shown) // 2]
 
+    def head(longest: int) -> list[str]:
+        root = f" of {code(plan.root, longest)}" if plan.root else ""
+        where = f" in {code(str(plan.target), longest)}" if plan.target else ""
+        return [
+            f"### Flyte plan{root}: what would be done{where}",
+            (
+                f"{count(tasks, 'task')} of {count(len(plan.environments), 'environment')}. Nothing was"
+                " deployed: the plan was made by a job without secrets."
+            ),
+            block(plan.version, 2 * longest),
+            *(changes(plan.difference, longest) if plan.difference else ()),
+        ]
 
-def _words(change: _Change) -> str:
-    what = f"{change.aspect} {change.name}".rstrip()
-    told = f"{what}: {change.before or '-'} -> {change.after or '-'}"
-    return f"{told} (breaks callers)" if change.breaking else told
+    sections = [changed_tasks(plan.difference, tasks)] if plan.difference else []
+    return fitted(Page("### Flyte plan: what would be done", head, sections, []), limit, frame=FOLDED)
 
 
 def _none(path: Path, why: str) -> DeployError:

@@ -9,6 +9,7 @@ import msgspec
 from flyte_deploy.model import Target
 from flyte_deploy.releases.history import Deployed
 from flyte_deploy.releases.promotion import Promotion
+from flyte_deploy.report.json import encoded
 from flyte_deploy.report.text import plain
 
 
@@ -62,7 +63,7 @@ def history_json(target: Target, deployed: list[Deployed]) -> bytes:
             for one in deployed
         ],
     }
-    return _encode(document)
+    return encoded(document)
 
 
 def promotion_text(promotion: Promotion, *, dry_run: bool) -> str:
@@ -109,8 +110,4 @@ def promotion_json(promotion: Promotion, *, dry_run: bool) -> bytes:
         "record": msgspec.json.decode(promotion.record) if promotion.record else None,
         "record_uri": promotion.record_uri,
     }
-    return _encode(document)
-
-
-def _encode(document: dict[str, Any]) -> bytes:
-    return msgspec.json.format(msgspec.json.encode(document), indent=2)
+    return encoded(document)

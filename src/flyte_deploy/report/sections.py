@@ -12,10 +12,12 @@ from flyte_deploy.report.escape import LONGEST, block, code
 from flyte_deploy.report.mermaid import draw
 from flyte_deploy.report.story import Story
 from flyte_deploy.report.text import size_text
+from flyte_deploy.secrets import SECRETS
 from flyte_deploy.specs.changes import Difference, TaskDifference
 
 _ORDER = {"breaking": 0, "changed": 1, "new": 2, "gone": 3, "bundle": 4, "unchanged": 5}
 _FEWEST = 4
+_FEWEST_CHARACTERS = 200
 _MOST_QUIET = 40
 _MOST_FILES = 1000
 
@@ -40,7 +42,7 @@ class Section:
     total: int = 0
     opened: bool = False
 
-    def text(self, summary_url: str = "") -> str:
+    def text(self, elsewhere: str = "") -> str:
         """The section as Markdown; rows that were left out are counted in the middle."""
         left = self.total - len(self.rows) if self.total else 0
         lines = [*self.header]
@@ -56,7 +58,7 @@ class Section:
         else:
             lines += self.rows
         body = "\n".join(lines)
-        where = f"\n\nAll of them: [job summary]({summary_url})" if left and summary_url else ""
+        where = f"\n\nAll of them: {elsewhere}" if left and elsewhere else ""
         footer = "\n\n".join(["", *self.footer]) if self.footer else ""
         state = " open" if self.opened else ""
         return f"<details{state}><summary>{self.title}</summary>\n\n{body}{where}{footer}\n\n</details>"
@@ -71,6 +73,32 @@ class Section:
         return replace(self, rows=rows, total=self.total or len(self.rows))
 
 
+@dataclass(frozen=True)
+class Shown:
+    """A text that is shown as it is written, not folded.
+
+    Args:
+        title: what it is, where it has to be left out; Markdown of our own.
+        what: the text.
+        longest: how many characters of it are shown.
+    """
+
+    title: str
+    what: str
+    longest: int = 20_000
+
+    def text(self, elsewhere: str = "") -> str:
+        """The text as a block of code."""
+        cut = len(self.what) > self.longest
+        where = f"\n\nAll of it: {elsewhere}" if cut and elsewhere else ""
+        return f"{block(self.what, self.longest)}{where}"
+
+    def halved(self) -> Shown | None:
+        """The text with more of its middle left out; None where too little would be left."""
+        kept = min(len(self.what), self.longest) // 2
+        return replace(self, longest=kept) if kept >= _FEWEST_CHARACTERS else None
+
+
 def sections_of(story: Story) -> list[Section]:
     """The folded parts of a run, the most wanted first."""
     plan = story.plan
@@ -80,7 +108,7 @@ def sections_of(story: Story) -> list[Section]:
 
 
 def _sections(story: Story, plan: Plan) -> Iterator[Section]:
-    yield _tasks(plan)
+    yield changed_tasks(plan.difference, len(plan.tasks)) if plan.difference else _tasks(plan)
     if (graph := _graph(plan)) is not None:
         yield graph
     images = story.outcome.images if isinstance(story.outcome, Deployment) else plan.images
@@ -94,31 +122,41 @@ def _sections(story: Story, plan: Plan) -> Iterator[Section]:
         yield _run(plan)
 
 
+def changed_tasks(difference: Difference, count: int) -> Section:
+    """The tasks, `count` in the code, and what changes about each."""
+    ordered = sorted(difference.tasks, key=lambda task: _ORDER[_state(task)])
+    gone = len(difference.of("gone"))
+    title = f"Tasks ({count:,}, and {gone:,} gone)" if gone else f"Tasks ({count:,})"
+    header = ("| Task | State | What changes |", "|---|---|---|")
+    return Section(title, header, tuple(_task_rows(ordered)))
+
+
 def _tasks(plan: Plan) -> Section:
-    difference = plan.difference
-    if difference is None:
-        rows = [
-            f"| {code(one.task.name)} | {'registered' if one.action == 'register' else 'kept'} | |"
-            for one in plan.tasks
-        ]
-    else:
-        ordered = sorted(difference.tasks, key=lambda task: _ORDER[_state(task)])
-        rows = _task_rows(ordered)
-    header = ("| Task | | What changes |", "|---|---|---|")
-    return Section(f"Tasks ({len(plan.tasks):,})", header, tuple(rows))
+    rows = [
+        f"| {code(one.task.name)} | {'registered' if one.action == 'register' else 'kept'} |"
+        for one in plan.tasks
+    ]
+    return Section(f"Tasks ({len(plan.tasks):,})", ("| Task | State |", "|---|---|"), tuple(rows))
 
 
 def _task_rows(ordered: list[TaskDifference]) -> list[str]:
-    """A row for each task; where many stay as they are, one for each environment of those."""
+    """A row for each task; where many stay as they are, one for each environment of those, or for all."""
     loud = [task for task in ordered if task.state not in ("bundle", "unchanged")]
     quiet = ordered[len(loud) :]
     rows = [f"| {code(task.name)} | {_words(task)} | {_what(task)} |" for task in loud]
     if len(quiet) <= _MOST_QUIET:
         return rows + [f"| {code(task.name)} | {_words(task)} | |" for task in quiet]
     counts = Counter((_words(task), task.environment) for task in quiet)
+    if len(counts) <= _MOST_QUIET:
+        return rows + [
+            f"| {number:,} tasks of {code(environment)} | {words} | |"
+            for (words, environment), number in counts.items()
+        ]
+    environments = Counter(words for words, _ in counts)
+    tasks = Counter(_words(task) for task in quiet)
     return rows + [
-        f"| {number:,} of {code(environment)} | {words} | |"
-        for (words, environment), number in counts.items()
+        f"| {tasks[words]:,} tasks of {number:,} environments | {words} | |"
+        for words, number in environments.items()
     ]
 
 
@@ -132,7 +170,7 @@ def _words(task: TaskDifference) -> str:
         "changed": "changed",
         "new": "new",
         "gone": "gone from the code",
-        "bundle": "code only",
+        "bundle": "unchanged but for the bundle",
         "unchanged": "unchanged",
     }[_state(task)]
 
@@ -178,32 +216,28 @@ def _graph(plan: Plan) -> Section | None:
 def _images(images: tuple[PlannedImage, ...]) -> Section:
     rows = []
     for image in images:
-        built = f"{image.seconds:.1f} s" if image.seconds is not None else "was there" if image.known else ""
-        digest = (
-            code(image.digest.removeprefix("sha256:")[:12])
-            if image.digest
-            else ""
-            if image.known
-            else "to be built"
-        )
+        there = "was there" if image.known else "to be built" if image.asked else "not looked for"
+        built = f"{image.seconds:.1f} s" if image.seconds is not None else there
+        digest = f"<br>{code(image.digest)}" if image.digest else ""
         environments = code(", ".join(image.environments))
-        rows.append(f"| {code(image.reference)} | {digest} | {built} | {environments} |")
-    header = ("| Image | Digest | Built in | Environments |", "|---|---|---|---|")
+        rows.append(f"| {code(image.reference)}{digest} | {built} | {environments} |")
+    header = ("| Image and its digest | Built in | Environments |", "|---|---|---|")
     return Section(f"Images ({len(images):,})", header, tuple(rows))
 
 
 def _files(bundle: Bundle, difference: Difference | None) -> Section:
     changed = {file.path: file.what for file in (difference.files or ())} if difference else {}
-    largest = sorted(bundle.files, key=lambda file: (-file.size, file.path))
-    rows = [
-        f"| {code(file.path)} | {size_text(file.size)} | {changed.get(file.path, '')} |"
-        for file in largest[:_MOST_FILES]
+    # What changed first: among thousands nobody would find it.
+    ordered = sorted(bundle.files, key=lambda file: (file.name not in changed, -file.size, file.path))
+    removed = [f"| {code(path)} | | removed |" for path, what in changed.items() if what == "removed"]
+    rows = removed + [
+        f"| {code(file.name)} | {size_text(file.size)} | {changed.get(file.name, '')} |"
+        for file in ordered[:_MOST_FILES]
     ]
-    rows += [f"| {code(path)} | | removed |" for path, what in changed.items() if what == "removed"]
-    header = ("| File | Size | |", "|---|---|---|")
+    header = ("| File | Size | Change |", "|---|---|---|")
     footer: tuple[str, ...] = ()
-    if len(largest) > _MOST_FILES:
-        footer = (f"The {_MOST_FILES:,} largest of {len(largest):,} files.",)
+    if len(ordered) > _MOST_FILES:
+        footer = (f"{len(ordered) - _MOST_FILES:,} smaller ones are not listed.",)
     title = f"Bundle ({len(bundle.files):,} files, {size_text(bundle.size)}, {code(bundle.digest[:12])})"
     return Section(title, header, tuple(rows), footer)
 
@@ -220,9 +254,5 @@ def _run(plan: Plan) -> Section:
     names = [one.task.name for one in plan.tasks]
     name = next((one for one in names if one in changed), names[0])
     where = f" -p {plan.target.project} -d {plan.target.domain}" if plan.target else ""
-    command = f"flyte run{where} deployed-task {_quoted(f'{name}:{plan.version}')}"
+    command = f"flyte run{where} deployed-task {shlex.quote(SECRETS.redact(f'{name}:{plan.version}'))}"
     return Section("Run a task of this version", (), (block(command),))
-
-
-def _quoted(text: str) -> str:
-    return shlex.quote(text)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from flyte_deploy.errors import DeployError
+from flyte_deploy.errors import DeployError, NotWanted
 from flyte_deploy.model import Deployment, Plan
 
-Kind = Literal["preview", "push", "release", "plan", "manual"]
+Kind = Literal["preview", "push", "release", "plan", "action"]
 
 
 @dataclass(frozen=True)
@@ -23,24 +23,26 @@ class Story:
         run_url: the workflow run.
         commit: the commit deployed, its full SHA.
         why_plan: for a plan that stands in for a deployment, why there is none (a fork's pull request).
-        written: for a failure, whether anything may have been registered by then.
+        begun: for a failure, the names of the steps that had begun by then; None where that is not known.
+        target: where it was to be deployed, as ``project/domain``, for a failure; a plan knows its own.
         summary_url: where the whole of what is shortened here can be read.
     """
 
     kind: Kind
-    outcome: Plan | Deployment | DeployError
+    outcome: Plan | Deployment | DeployError | NotWanted
     root: str = ""
     console_url: str = ""
     run_url: str = ""
     commit: str = ""
     why_plan: str = ""
-    written: bool = False
+    begun: frozenset[str] | None = None
+    target: str = ""
     summary_url: str = ""
 
     @property
     def plan(self) -> Plan | None:
-        """The plan that was made, None for a failure."""
-        if isinstance(self.outcome, DeployError):
+        """The plan that was made, None for a failure and what was given up."""
+        if isinstance(self.outcome, (DeployError, NotWanted)):
             return None
         return self.outcome.plan if isinstance(self.outcome, Deployment) else self.outcome
 

@@ -3,16 +3,30 @@
 from __future__ import annotations
 
 import re
+import textwrap
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import TextIO
 
 from flyte_deploy.model import Bundle, Deployment, Plan, PlannedEnvironment, Progress, Task
-from flyte_deploy.specs.changes import Difference, State
+from flyte_deploy.secrets import SECRETS
+from flyte_deploy.specs.changes import Change, Difference, State
 
 SHOWN_FILES = 15
 """How many files of a bundle a plan lists, the largest first; JSON has them all."""
 
+SHOWN_TASKS = 100
+"""How many tasks a plan describes one by one; of more, each environment says how many it has."""
+
+SHOWN_CHANGES = 50
+"""How many kinds of change a plan lists."""
+
+_ALIKE = 3
+"""With more tasks that have the same changes, those are said once."""
+
+_NAMED = 20
+
+_LONGEST_DEFAULT = 200
 _MARK = 32 << 20
 """Every how many bytes an upload of unknown size says a word."""
 
@@ -99,8 +113,11 @@ def plan_text(plan: Plan) -> str:
         lines.append(f"  image    {plain(image.reference)}  {state}")
     lines.append(f"  python   {plan.python}, flyte {plan.sdk}")
     lines += ["", "In this order:"]
+    briefly = len(plan.tasks) > SHOWN_TASKS
     for number, environment in enumerate(plan.environments, start=1):
-        lines += [f"  {line}" for line in _environment_lines(number, environment)]
+        lines += [f"  {line}" for line in _environment_lines(number, environment, briefly=briefly)]
+    if briefly:
+        lines.append("      (the plan as JSON describes each task)")
     if plan.difference is not None:
         lines += ["", *difference_lines(plan.difference)]
     lines += ["", *_notes(plan), summary(plan)]
@@ -108,16 +125,28 @@ def plan_text(plan: Plan) -> str:
 
 
 def difference_lines(difference: Difference) -> Iterator[str]:
-    """What changes about each task, those that stay as they are left out."""
+    """What changes about each task, what breaks callers first; those that stay as they are left out.
+
+    Tasks with the same changes are told of together, and of very many kinds of change the first ones.
+    """
     told = difference_summary(difference)
     yield plain(f"Against {difference.against}: {told}")
-    for task in difference.tasks:
-        if task.state in ("new", "gone"):
-            yield plain(f"  {'+' if task.state == 'new' else '-'} {task.name}  {_STATES[task.state]}")
-        elif task.state == "changed":
-            yield plain(f"  ~ {task.name}")
-            for change in task.changes:
+    groups: dict[tuple[State, tuple[Change, ...]], list[str]] = {}
+    for task in sorted(difference.tasks, key=lambda task: not task.breaking):
+        if task.state in ("new", "changed", "gone"):
+            groups.setdefault((task.state, task.changes), []).append(task.name)
+    for (state, changes), names in list(groups.items())[:SHOWN_CHANGES]:
+        alike = len(names) > _ALIKE
+        word = "" if state == "changed" else f"  {_STATES[state]}"
+        for name in [f"{len(names):,} tasks"] if alike else names:
+            yield plain(f"  {_SIGNS[state]} {name}{word}")
+            for change in changes:
                 yield plain(f"      {change}{'  (breaking)' if change.breaking else ''}")
+        if alike:
+            yield from _named(names)
+    left = sum(len(names) for names in list(groups.values())[SHOWN_CHANGES:])
+    if left:
+        yield f"  and {_count(left, 'task')} more with other changes (the plan as JSON has all)"
     for file in (difference.files or ())[:SHOWN_FILES]:
         yield plain(f"  file {file.path} {file.what}")
     more = len(difference.files or ()) - SHOWN_FILES
@@ -125,6 +154,14 @@ def difference_lines(difference: Difference) -> Iterator[str]:
         yield f"  and {_count(more, 'file')} more"
 
 
+def _named(names: Sequence[str]) -> Iterator[str]:
+    left = len(names) - _NAMED
+    text = ", ".join(plain(name) for name in names[:_NAMED]) + (f" and {left:,} more" if left > 0 else "")
+    lines = textwrap.wrap(text, 96, break_long_words=False, break_on_hyphens=False)
+    yield from (f"      {'in ' if not index else '   '}{line}" for index, line in enumerate(lines))
+
+
+_SIGNS: dict[State, str] = {"new": "+", "changed": "~", "gone": "-"}
 _STATES: dict[State, str] = {
     "new": "new",
     "changed": "changed",
@@ -137,7 +174,7 @@ _STATES: dict[State, str] = {
 def difference_summary(difference: Difference) -> str:
     """A difference in a line: how many tasks are in each state, how many changes break."""
     parts = [
-        f"{len(tasks)} {_STATES[state].partition(';')[0]}"
+        f"{len(tasks):,} {_STATES[state].partition(';')[0]}"
         for state in _STATES
         if (tasks := difference.of(state))
     ]
@@ -195,8 +232,7 @@ def deployment_text(deployment: Deployment) -> str:
 
 
 def _times(plan: Plan) -> str:
-    total = sum(step.seconds for step in plan.steps)
-    return f"{total:.2f} s ({', '.join(f'{step.name} {step.seconds:.2f}' for step in plan.steps)})"
+    return f"{plan.elapsed:.2f} s ({', '.join(f'{step.name} {step.seconds:.2f}' for step in plan.steps)})"
 
 
 def _bundle_lines(plan: Plan) -> Iterator[str]:
@@ -215,16 +251,23 @@ def _bundle_lines(plan: Plan) -> Iterator[str]:
 def _file_lines(bundle: Bundle) -> Iterator[str]:
     largest = sorted(bundle.files, key=lambda file: (-file.size, file.path))[:SHOWN_FILES]
     for file in sorted(largest, key=lambda file: file.path):
-        yield f"         {plain(file.path)}  {size_text(file.size)}  {file.reason}"
+        yield f"         {plain(file.name)}  {size_text(file.size)}  {file.reason}"
     more = len(bundle.files) - len(largest)
     if more:
-        yield f"         and {more} smaller ones"
+        yield f"         and {more:,} smaller ones"
 
 
-def _environment_lines(number: int, planned: PlannedEnvironment) -> Iterator[str]:
+def _environment_lines(number: int, planned: PlannedEnvironment, *, briefly: bool) -> Iterator[str]:
     environment = planned.environment
     place = f"  {environment.location}" if environment.location else ""
     depends = f", after {', '.join(planned.depends_on)}" if planned.depends_on else ""
+    if briefly:
+        register = sum(1 for one in planned.tasks if one.action == "register")
+        kept = len(planned.tasks) - register
+        amounts = ((register, "to register"), (kept, "there"))
+        counts = ", ".join(f"{amount:,} {what}" for amount, what in amounts if amount)
+        yield plain(f"{number:>3} {environment.name}  {counts}  ({planned.reason}{depends}){place}")
+        return
     yield plain(f"{number:>3} {environment.name}  ({planned.reason}{depends}){place}")
     if planned.image:
         yield plain(f"      image {planned.image}")
@@ -239,12 +282,17 @@ def _environment_lines(number: int, planned: PlannedEnvironment) -> Iterator[str
 def signature(task: Task) -> str:
     """A task as one would declare it."""
     parameters = ", ".join(
-        f"{p.name}: {p.type}" + (f" = {p.default}" if p.default is not None else "") for p in task.parameters
+        f"{p.name}: {p.type}" + (f" = {_default(p.default)}" if p.default is not None else "")
+        for p in task.parameters
     )
     outputs = ", ".join(output.type for output in task.outputs)
     if len(task.outputs) > 1:
         outputs = f"({outputs})"
     return f"{task.name}({parameters})" + (f" -> {outputs}" if outputs else "")
+
+
+def _default(text: str) -> str:
+    return SECRETS.shortened(text, _LONGEST_DEFAULT)
 
 
 def _details(task: Task) -> str:
@@ -270,4 +318,4 @@ def _notes(plan: Plan) -> Sequence[str]:
 
 
 def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

@@ -17,7 +17,7 @@ from flyte_deploy.specs.changes import Change, FileChange, State
 from flyte_deploy.specs.container import Primary, change_container, clear_container, primary, with_options
 from flyte_deploy.specs.image import image_identity
 from flyte_deploy.specs.same import change_image_of_actor, comparable, content_address
-from flyte_deploy.specs.types import literal_text, type_identity, type_text
+from flyte_deploy.specs.types import literal_text, same_literal, type_identity, type_text
 from flyte_deploy.specs.walk import change_text, without_memory_addresses
 
 _RESOURCES = {"ephemeral-storage": "disk", "storage": "disk"}
@@ -158,10 +158,12 @@ def _default(
         yield Change("default", name, before=was, after="required", breaking=True)
     elif old is None and new is not None:
         yield Change("default", name, after=literal_text(new.default))  # type: ignore[attr-defined]
-    elif old is not None and new is not None:
-        is_now = literal_text(new.default)  # type: ignore[attr-defined]
-        if was != is_now:
-            yield Change("default", name, before=was, after=is_now)
+    elif old is not None and new is not None and not _same_default(old, new):
+        yield Change("default", name, before=was, after=literal_text(new.default))  # type: ignore[attr-defined]
+
+
+def _same_default(old: Message, new: Message) -> bool:
+    return same_literal(old.default, new.default)  # type: ignore[attr-defined]
 
 
 def _two_types(before: Message, after: Message) -> tuple[str, str]:

@@ -7,6 +7,7 @@ from flyteidl2.core.types_pb2 import BlobType, LiteralType, SimpleType
 from google.protobuf.json_format import MessageToJson
 from google.protobuf.struct_pb2 import Struct
 
+from flyte_deploy.secrets import SECRETS
 from flyte_deploy.specs.walk import change_text, without_memory_addresses
 
 _SIMPLE = {
@@ -106,9 +107,13 @@ def _strip_schema(schema: Struct) -> None:
 
 
 def literal_text(literal: Literal) -> str:
-    """A default in words, shortened."""
-    text = _plain(_literal(literal))
-    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
+    """A default in words, shortened, without what is known to be secret."""
+    return SECRETS.shortened(_plain(_literal(literal)), _LONGEST)
+
+
+def same_literal(one: Literal, other: Literal) -> bool:
+    """Whether two defaults read the same, shortened or not."""
+    return _plain(_literal(one)) == _plain(_literal(other))
 
 
 def _literal(literal: Literal) -> str:

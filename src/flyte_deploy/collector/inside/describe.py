@@ -20,6 +20,8 @@ _VOLATILE = re.compile(
     r"\b(now|utcnow|today|time|time_ns|monotonic|perf_counter|uuid1|uuid4|random|randint|uniform|choice|"
     r"token_hex|token_urlsafe|token_bytes|urandom|getpid|gettempdir|mkdtemp|mkstemp|gethostname|getcwd|cwd)\("
 )
+_LONGEST_DEFAULT = 4000
+"""Longer than anybody is shown: what shortens it for people takes secrets out of it first."""
 _ADDRESS = re.compile(r"0x[0-9a-f]{6,16}")
 
 
@@ -189,7 +191,7 @@ def _parameter(name: str, value: tuple[Any, Any]) -> dict[str, Any]:
     annotation, default = value
     described: dict[str, Any] = {"name": name, "type": type_text(annotation)}
     if default is not inspect.Parameter.empty:
-        described["default"] = _ADDRESS.sub("0x…", _safely(lambda: repr(default), "…"))[:200]
+        described["default"] = _ADDRESS.sub("0x…", _safely(lambda: repr(default), "…"))[:_LONGEST_DEFAULT]
     return described
 
 
