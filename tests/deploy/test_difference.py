@@ -136,7 +136,8 @@ def test_breaking_changes_can_be_refused_before_anything_is_written(write: Write
     assert "jobs.work: input number: int -> str" in refused.err
     assert "jobs.work: input name removed (str)" in refused.err
     assert len(cli.writes()) == before
-    planned = cli.to_server("plan", root, "flow.py", "env", "--fail-on-breaking")
+    # It is found out, whatever else is asked for.
+    planned = cli.to_server("plan", root, "flow.py", "env", "--fail-on-breaking", "--no-difference")
     assert planned.status == 1
     assert planned.json["difference"]["breaking"] == 2
     cli.deploy(root, "flow.py", "env")
