@@ -102,6 +102,9 @@ def test_a_release_takes_over_what_the_default_branch_has_deployed(repository: R
     assert released.outputs["version"] == "v1.0.0"
     assert released.outputs["bundle-uri"] == pushed.outputs["bundle-uri"]
     assert "Uploading" not in " ".join(released.groups)
+    record = json.loads(released.outputs["record"])
+    assert (record["version"], record["domain"]) == ("v1.0.0", "production")
+    assert released.outputs["record-uri"] == ""
     # A tag that carries other content is refused.
     repository.change(flow(repository.name, value="2"))
     moved = repository.tag("v1.0.0")

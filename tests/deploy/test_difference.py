@@ -150,6 +150,12 @@ def test_fields_of_a_dataclass(write: Write, cli: Cli) -> None:
     state, changes, breaking = changes_of(cli.plan(root, "flow.py", "env")["difference"], "jobs.other")
     assert (state, changes) == ("changed", ["input|point|Point|Point, with other fields"])
     assert breaking == changes
+    write({"flow.py": flow()["flow.py"].replace("y: int = 0", "y: int = 5")})
+    state, changes, breaking = changes_of(cli.plan(root, "flow.py", "env")["difference"], "jobs.other")
+    assert (state, changes) == ("changed", ["input|point|Point|Point, with other defaults or descriptions"])
+    assert breaking == []
+    write({"flow.py": flow()["flow.py"].replace("y: int = 0", "y: int")})
+    assert changes_of(cli.plan(root, "flow.py", "env")["difference"], "jobs.other")[2]
 
 
 def test_against_another_domain(write: Write, cli: Cli) -> None:

@@ -8,6 +8,7 @@ from pathlib import PurePosixPath
 
 from flyteidl2.core.literals_pb2 import Literal
 from flyteidl2.core.tasks_pb2 import TaskTemplate
+from flyteidl2.core.types_pb2 import LiteralType
 from flyteidl2.task.common_pb2 import Inputs, TriggerAutomationSpec
 from flyteidl2.task.task_definition_pb2 import TaskSpec, TaskTriggerSpec
 from flyteidl2.trigger.trigger_definition_pb2 import TriggerSpec
@@ -137,6 +138,7 @@ def _interface(before: TaskSpec, after: TaskSpec) -> Iterator[Change]:
         elif type_identity(old_inputs[name]) != type_identity(new_inputs[name]):
             yield Change("input", name, *_two_types(old_inputs[name], new_inputs[name]), breaking=True)
         else:
+            yield from _details("input", name, old_inputs[name], new_inputs[name])
             yield from _default(name, old_defaults, new_defaults, required=required)
     old_outputs = {entry.key: entry.value.type for entry in old.outputs.variables}
     new_outputs = {entry.key: entry.value.type for entry in new.outputs.variables}
@@ -147,6 +149,16 @@ def _interface(before: TaskSpec, after: TaskSpec) -> Iterator[Change]:
             yield Change("output", name, after=type_text(new_outputs[name]))
         elif type_identity(old_outputs[name]) != type_identity(new_outputs[name]):
             yield Change("output", name, *_two_types(old_outputs[name], new_outputs[name]), breaking=True)
+        else:
+            yield from _details("output", name, old_outputs[name], new_outputs[name])
+
+
+def _details(aspect: str, name: str, before: LiteralType, after: LiteralType) -> Iterator[Change]:
+    """What differs about a type that takes the same values."""
+    one, other = (without_memory_addresses(t.SerializeToString(deterministic=True)) for t in (before, after))
+    if one != other:
+        text = type_text(after)
+        yield Change(aspect, name, type_text(before), f"{text}, with other defaults or descriptions")
 
 
 def _default(
