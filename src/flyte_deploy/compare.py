@@ -168,8 +168,13 @@ def _with_files(
     versions = Counter(task.before for task in difference.tasks if task.before and task.state != "unchanged")
     if not versions or identified.bundle is None:
         return difference
+    store = settings.base_store if settings.compare_to else ""
     try:
-        record = find(settings, against, versions.most_common(1)[0][0])
+        record = find(
+            dataclasses.replace(settings, bundle_store=store or settings.bundle_store),
+            against,
+            versions.most_common(1)[0][0],
+        )
     except DeployError as error:
         said.append(f"{error.what} ({error.where})")
         return difference

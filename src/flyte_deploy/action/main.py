@@ -14,6 +14,7 @@ from flyte_deploy.action.environment import as_given
 from flyte_deploy.action.event import read_event
 from flyte_deploy.action.events import Policy
 from flyte_deploy.action.log import Log
+from flyte_deploy.action.policy import unchecked
 from flyte_deploy.action.reachable import check_loopback
 from flyte_deploy.action.reviewer import Reviewer, reviewer_of
 from flyte_deploy.action.words import as_inputs, in_words_of_a_workflow
@@ -69,6 +70,8 @@ def _run(environ: Mapping[str, str], log: Log) -> None:
     _private_state()
     root = _below(settings.root_dir, asked.workspace)
     reviewer = reviewer_of(environ, settings, policy, root, log)
+    if reviewer is None and (text := unchecked(settings, policy)):
+        log.warning(text)
     if policy.do == "skip":
         log.line(f"Nothing is done: {policy.why}")
         return
