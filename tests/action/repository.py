@@ -80,7 +80,6 @@ class Repository:
             "pull_request",
             action,
             number=number,
-            pull_request__number=number,
             pull_request__head__repo__full_name=head,
             pull_request__user__login=author,
             repository__full_name=REPOSITORY,

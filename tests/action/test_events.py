@@ -57,7 +57,7 @@ def test_a_push_to_another_branch_is_a_plan_unless_insisted_on() -> None:
 
 @pytest.mark.parametrize("action", ["opened", "synchronize", "reopened", "ready_for_review", "labeled"])
 def test_a_pull_request_gets_a_preview(action: str) -> None:
-    event = opened(action, pull_request__head__repo={"full_name": REPOSITORY}, pull_request__number=2)
+    event = opened(action, pull_request__head__repo={"full_name": REPOSITORY}, number=2)
     made = decide(event, PULL, settings())
     assert made.do == "preview"
     assert made.target == "team/development"
@@ -259,6 +259,9 @@ def test_without_credentials_a_plan_is_offline_and_a_push_an_error_to_come() -> 
         assert (made.do, made.offline) == ("plan", True)
         assert any(NOTHING in text for text in (made.why, *made.notes))
         assert not decide(event, MAIN, settings(mode=mode)).offline
+    nowhere = decide(merge, MAIN, settings(domain=""))
+    assert nowhere.offline
+    assert nowhere.notes == ("nothing is compared: there is no input domain to compare with",)
     push = Event("push", payload("push", repository__default_branch="master"))
     made = decide(push, alone, settings())
     assert (made.do, made.offline) == ("push", False)
@@ -292,10 +295,10 @@ def test_modes_that_an_event_is_not_for() -> None:
     ("event", "facts", "field"),
     [
         (Event("push", {}), MAIN, "repository.default_branch"),
-        (Event("pull_request", {}), PULL, "pull_request.number"),
-        (Event("pull_request", {"pull_request": {"number": 1}}), PULL, "pull_request.head.sha"),
-        (Event("pull_request", {"number": 1, "pull_request": []}), PULL, "pull_request.number"),
-        (Event("pull_request", {"pull_request": {"number": "1"}}), PULL, "pull_request.number"),
+        (Event("pull_request", {}), PULL, "number"),
+        (Event("pull_request", {"number": 1, "pull_request": []}), PULL, "pull_request.head.sha"),
+        (Event("pull_request", {"number": "1"}), PULL, "number"),
+        (Event("pull_request_review", {"pull_request": {"number": 1}}), PULL, "pull_request.head.sha"),
         (Event("release", {"action": "published", "release": None}), TAG, "release.tag_name"),
     ],
 )

@@ -182,9 +182,10 @@ def _pull_request(event: Event, facts: Facts, settings: Settings) -> Policy:
     payload = event.payload
     pull = payload.get("pull_request")
     pull = pull if isinstance(pull, dict) else {}
-    number = pull.get("number")
+    # The payloads of reviews have it in the pull request alone.
+    number = payload.get("number", pull.get("number"))
     if not isinstance(number, int):
-        raise _missing("pull_request.number")
+        raise _missing("number")
     head = _text(payload, "pull_request", "head", "sha")
     if settings.mode in ("push", "release"):
         raise DeployError(
@@ -352,13 +353,14 @@ def _plan(settings: Settings, facts: Facts, why: str, mode: str = "auto") -> Pol
             mend="Leave out mode, or have the step run for other events.",
             usage=True,
         )
+    blind = facts.missing or ("" if settings.domain else "there is no input domain to compare with")
     return Policy(
         "plan",
         why,
         project=settings.project,
         domain=settings.domain,
-        offline=bool(facts.missing),
-        notes=(f"nothing is compared: {facts.missing}",) if facts.missing else (),
+        offline=bool(blind),
+        notes=(f"nothing is compared: {blind}",) if blind else (),
     )
 
 
