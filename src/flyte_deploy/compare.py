@@ -30,7 +30,7 @@ from flyte_deploy.model import (
     Target,
     Task,
 )
-from flyte_deploy.records.record import PREVIEWS, find
+from flyte_deploy.records.record import find
 from flyte_deploy.reuse import Reused, find_reusable, target_of
 from flyte_deploy.settings import Settings
 from flyte_deploy.specs.changes import Difference
@@ -168,11 +168,13 @@ def _with_files(
     versions = Counter(task.before for task in difference.tasks if task.before and task.state != "unchanged")
     if not versions or identified.bundle is None:
         return difference
-    if settings.preview and base_of(settings) is not None:
-        # What the base runs was not deployed by a preview.
-        settings = dataclasses.replace(settings, bundle_store=settings.bundle_store.removesuffix(PREVIEWS))
+    store = settings.base_store if settings.compare_to else ""
     try:
-        record = find(settings, against, versions.most_common(1)[0][0])
+        record = find(
+            dataclasses.replace(settings, bundle_store=store or settings.bundle_store),
+            against,
+            versions.most_common(1)[0][0],
+        )
     except DeployError as error:
         said.append(f"{error.what} ({error.where})")
         return difference

@@ -97,6 +97,23 @@ def choose(settings: Settings, environ: Mapping[str, str]) -> Login:
     )
 
 
+def missing(settings: Settings, environ: Mapping[str, str]) -> str:
+    """Why there are no credentials, in words; empty where somebody has given some, be they wrong.
+
+    A job without secrets, such as a fork's, names what is not there. Where the client's secret is there, what
+    is missing beside it is a mistake.
+    """
+    from flyte_deploy.cloud.github_oidc import may_prove
+
+    try:
+        chosen = choose(settings, environ)
+    except DeployError as error:
+        return "" if _client_secret(settings, environ)[0] else error.what
+    if isinstance(chosen.way, GitHub) and not may_prove(environ):
+        return "the job has no identity token of GitHub's (id-token: write)"
+    return "" if chosen.has_credentials else "there is nothing to log in to the control plane with"
+
+
 def _way(
     settings: Settings, secret: str, source: str, looked_at: tuple[str, ...]
 ) -> ClientSecret | Command | GitHub | Nobody:

@@ -40,6 +40,7 @@ class Repository:
         github: what it is told.
         name: of the environment in `flow`, where that is what is in it.
         during: told the container's name as soon as a step runs.
+        options: more options of `docker run`.
     """
 
     runner: Runner
@@ -47,9 +48,11 @@ class Repository:
     github: GitHub
     name: str = ""
     during: Callable[[str], None] = lambda container: None
+    options: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         self.runner.repository = REPOSITORY
+        self.runner.token = TOKEN
         self.runner.api_url = self.github.url
 
     def event(self, event: str, sent: dict[str, Any], ref: str = "refs/heads/main", **with_: str) -> Step:
@@ -62,22 +65,29 @@ class Repository:
             "python": PYTHON,
             "path": "flow.py",
             "all": "true",
-            "github-token": TOKEN,
             "domain": "production",
             **{name.replace("_", "-"): value for name, value in with_.items()},
         }
-        return self.runner.run(inputs, event=event, payload=sent, during=self.during)
+        return self.runner.run(inputs, event=event, payload=sent, options=self.options, during=self.during)
 
-    def pull(self, action: str = "opened", number: int = 1, **with_: str) -> Step:
-        """A pull request of the repository's own."""
+    def pull(
+        self,
+        action: str = "opened",
+        number: int = 1,
+        head: str = REPOSITORY,
+        author: str = "Codertocat",
+        **with_: str,
+    ) -> Step:
+        """A pull request of the repository's own, or of another one's branch."""
         sent = payload(
             "pull_request",
             action,
             number=number,
+            pull_request__head__repo__full_name=head,
+            pull_request__user__login=author,
             repository__full_name=REPOSITORY,
             repository__default_branch="main",
         )
-        sent["pull_request"]["head"]["repo"]["full_name"] = REPOSITORY
         return self.event("pull_request", sent, f"refs/pull/{number}/merge", **with_)
 
     def push(self, **with_: str) -> Step:
@@ -92,6 +102,17 @@ class Repository:
         return self.event(
             "push", {**self._pushed(), "ref": f"refs/tags/{name}"}, f"refs/tags/{name}", **with_
         )
+
+    def release(self, tag: str, *, prerelease: bool = False, **with_: str) -> Step:
+        """A GitHub release of a tag at this commit."""
+        sent = payload(
+            "release",
+            "published",
+            release__tag_name=tag,
+            release__prerelease=prerelease,
+            repository__full_name=REPOSITORY,
+        )
+        return self.event("release", sent, f"refs/tags/{tag}", **with_)
 
     def _pushed(self) -> dict[str, Any]:
         return payload("push", repository__full_name=REPOSITORY, repository__default_branch="main")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,8 @@ from typing import Any
 import pytest
 
 from flyte_deploy.action.event import Event
-from flyte_deploy.action.events import FOREIGN, Facts, decide, tag_targets
-from flyte_deploy.action.policy import applied, has_credentials
+from flyte_deploy.action.events import DEPLOYING, FOREIGN, PULLS, Facts, decide, tag_targets
+from flyte_deploy.action.policy import applied, missing_login, unchecked
 from flyte_deploy.errors import DeployError
 from flyte_deploy.settings import Settings
 from tests.action.payloads import REPOSITORY, names, payload
@@ -18,6 +19,8 @@ from tests.action.payloads import REPOSITORY, names, payload
 MAIN = Facts("refs/heads/master", "a" * 40, REPOSITORY, "Codertocat")
 TAG = Facts("refs/tags/v1.2.0", "a" * 40, REPOSITORY, "Codertocat")
 PULL = Facts("refs/pull/2/merge", "a" * 40, REPOSITORY, "Codertocat")
+NOTHING = "there is nothing to log in to the control plane with"
+DEPENDABOT = "dependabot[bot]"
 
 
 def settings(**given: Any) -> Settings:
@@ -54,8 +57,7 @@ def test_a_push_to_another_branch_is_a_plan_unless_insisted_on() -> None:
 
 @pytest.mark.parametrize("action", ["opened", "synchronize", "reopened", "ready_for_review", "labeled"])
 def test_a_pull_request_gets_a_preview(action: str) -> None:
-    event = opened(action, pull_request__head__repo={"full_name": REPOSITORY})
-    event.payload["number"] = 2  # type: ignore[index]
+    event = opened(action, pull_request__head__repo={"full_name": REPOSITORY}, number=2)
     made = decide(event, PULL, settings())
     assert made.do == "preview"
     assert made.target == "team/development"
@@ -63,13 +65,15 @@ def test_a_pull_request_gets_a_preview(action: str) -> None:
     assert made.compare_to == "team/staging"
     assert not made.triggers
     assert made.head == event.payload["pull_request"]["head"]["sha"]
+    given = {"pass_env": ("TOKEN",), "discovery_network": "allow"}
     after = applied(
-        settings(bundle_store="s3://bucket/x/", cache_to=("type=registry,ref=r/c,mode=max",)), made
+        settings(bundle_store="s3://bucket/x/", cache_to=("type=registry,ref=r/c,mode=max",), **given), made
     )
     assert (after.project, after.domain, after.version) == ("team", "development", "pr-2-{content}")
     assert after.preview
     assert not after.triggers
-    assert after.bundle_store == "s3://bucket/x/previews"
+    assert (after.bundle_store, after.base_store) == ("s3://bucket/x/previews", "s3://bucket/x/")
+    assert (after.pass_env, after.discovery_network) == (("TOKEN",), "allow")
     assert after.cache_to == ("type=registry,ref=r/c-preview,mode=max",)
     assert after.reuse_from == ""
     assert applied(settings(), decide(event, PULL, settings(preview_triggers=True))).triggers
@@ -99,9 +103,9 @@ def test_a_preview_without_a_domain_for_pushes() -> None:
     [
         ({"pull_request__head__repo": {"full_name": "stranger/Hello-World"}}, PULL, "a fork's pull request"),
         ({"pull_request__head__repo": None}, PULL, "a fork's pull request"),
-        ({}, Facts(PULL.ref, PULL.sha, REPOSITORY, "dependabot[bot]"), "Dependabot"),
-        ({"pull_request__user__login": "dependabot[bot]"}, PULL, "Dependabot"),
-        ({}, Facts(PULL.ref, PULL.sha, REPOSITORY, "x", credentials=False), "there are no credentials"),
+        ({}, Facts(PULL.ref, PULL.sha, REPOSITORY, DEPENDABOT), "Dependabot"),
+        ({"pull_request__user__login": DEPENDABOT}, PULL, "Dependabot"),
+        ({}, Facts(PULL.ref, PULL.sha, REPOSITORY, "x", missing=NOTHING), NOTHING),
     ],
 )
 def test_a_stranger_s_pull_request_is_planned_offline(
@@ -115,14 +119,37 @@ def test_a_stranger_s_pull_request_is_planned_offline(
     assert after.endpoint == ""
     assert after.dry_run
     assert not made.deploys
-    if facts.credentials:
-        closed = decide(opened("closed", **changes), facts, settings())
-        assert closed.do == "skip"
+    closed = decide(opened("closed", **changes), facts, settings())
+    assert closed.do == "skip"
+    assert why in closed.why
+
+
+def test_the_code_of_a_stranger_gets_nothing_that_the_workflow_would_pass() -> None:
+    given = settings(pass_env=("TOKEN",), discovery_network="allow")
+    made = decide(opened(pull_request__head__repo=None), PULL, given)
+    after = applied(given, made)
+    assert (after.pass_env, after.discovery_network) == ((), "none")
+    assert made.notes == ("left out for a stranger's code: input discovery-network, input pass-env",)
+    assert decide(opened(pull_request__head__repo=None), PULL, settings()).notes == ()
 
 
 def test_a_closed_pull_request() -> None:
     made = decide(opened("closed", pull_request__merged=True), PULL, settings())
     assert (made.do, made.merged, made.number, made.target) == ("close", True, 2, "team/development")
+    planned = decide(opened("closed"), PULL, settings(mode="plan"))
+    assert (planned.do, planned.why) == ("skip", "pull request #2 was closed: mode: plan ends no preview")
+
+
+@pytest.mark.parametrize("name", sorted(PULLS - {"pull_request"}))
+def test_a_review_is_an_event_of_its_pull_request(name: str) -> None:
+    action = "submitted" if name == "pull_request_review" else "created"
+    made = decide(Event(name, payload(name, action, pull_request__number=2)), PULL, settings())
+    assert (made.do, made.number, made.version) == ("preview", 2, "pr-2-{content}")
+    fork = payload(name, action, pull_request__head__repo={"full_name": "stranger/Hello-World"})
+    assert decide(Event(name, fork), PULL, settings()).offline
+    closed = decide(Event(name, payload(name, action, pull_request__state="closed")), PULL, settings())
+    assert closed.do == "skip"
+    assert "is closed" in closed.why
 
 
 @pytest.mark.parametrize("name", sorted(FOREIGN))
@@ -203,13 +230,70 @@ def test_a_release_event() -> None:
         assert decide(Event("release", payload("release", action)), TAG, settings()).do == "skip"
 
 
+@pytest.mark.parametrize(
+    ("tag_domains", "do", "target"),
+    [
+        ("*=production", "plan", "team/staging"),
+        ("v*=production", "plan", "team/staging"),
+        ("*=production, 0.*-rc*=qa", "release", "team/qa"),
+        ("0.*=production", "release", "team/production"),
+    ],
+)
+def test_a_pre_release_is_planned_unless_a_pattern_names_it(tag_domains: str, do: str, target: str) -> None:
+    sent = payload("release", "published", release__tag_name="0.1.0-rc1", release__prerelease=True)
+    made = decide(Event("release", sent), TAG, settings(tag_domains=tag_domains))
+    assert (made.do, made.target) == (do, target)
+    assert "pre-release" in made.why
+    if do == "plan" and tag_domains.startswith("*"):
+        # It is insisted on.
+        assert decide(Event("release", sent), TAG, settings(mode="release")).target == "team/production"
+
+
 @pytest.mark.parametrize("name", ["schedule", "workflow_dispatch", "repository_dispatch"])
 def test_events_of_a_branch(name: str) -> None:
     example = {"repository": {"default_branch": "master"}}
     made = decide(Event(name, example), MAIN, settings())
     assert (made.do, made.target, made.branch) == ("push", "team/staging", "master")
     assert decide(Event(name, example), TAG, settings()).do == "release"
-    assert decide(Event(name, {"repository": {"default_branch": "x"}}), MAIN, settings()).do == "plan"
+    if name == "schedule":
+        # Its payload has no repository, and it runs on the default branch alone.
+        assert decide(Event(name, {"schedule": "0 3 * * *"}), MAIN, settings()).do == "push"
+    else:
+        assert decide(Event(name, {"repository": {"default_branch": "x"}}), MAIN, settings()).do == "plan"
+
+
+@pytest.mark.parametrize(
+    "name", sorted({"create", ""} | set(names()) - DEPLOYING - FOREIGN - PULLS - {"release", "delete"})
+)
+def test_any_other_event_is_a_plan_unless_insisted_on(name: str) -> None:
+    event = Event(name, payload(name, _first_action(name)) if name in names() else {})
+    for facts in (MAIN, TAG):
+        made = decide(event, facts, settings())
+        assert made.do == "plan"
+        assert "deploys nothing by itself" in made.why or name == "merge_group"
+    if name != "merge_group":
+        assert decide(event, MAIN, settings(mode="push")).do == "push"
+
+
+def test_without_credentials_a_plan_is_offline_and_a_push_an_error_to_come() -> None:
+    alone = Facts(MAIN.ref, MAIN.sha, REPOSITORY, "Codertocat", missing=NOTHING)
+    merge = Event("merge_group", payload("merge_group", "checks_requested"))
+    push = Event("push", payload("push", repository__default_branch="main"))
+    for event, mode in ((merge, "auto"), (push, "auto"), (push, "plan"), (opened(), "plan")):
+        made = decide(event, alone, settings(mode=mode))
+        assert (made.do, made.offline) == ("plan", True)
+        assert any(NOTHING in text for text in (made.why, *made.notes))
+        assert not decide(event, MAIN, settings(mode=mode)).offline
+    nowhere = decide(merge, MAIN, settings(domain=""))
+    assert nowhere.offline
+    assert nowhere.notes == ("nothing is compared: there is no input domain to compare with",)
+    push = Event("push", payload("push", repository__default_branch="master"))
+    made = decide(push, alone, settings())
+    assert (made.do, made.offline) == ("push", False)
+    assert decide(push, Facts(MAIN.ref, MAIN.sha, REPOSITORY, DEPENDABOT), settings()).do == "push"
+    made = decide(push, Facts(MAIN.ref, MAIN.sha, REPOSITORY, DEPENDABOT, NOTHING), settings(mode="push"))
+    assert (made.do, made.offline) == ("plan", True)
+    assert "Dependabot" in made.why
 
 
 def test_events_that_deploy_nothing() -> None:
@@ -239,6 +323,7 @@ def test_modes_that_an_event_is_not_for() -> None:
         (Event("pull_request", {}), PULL, "number"),
         (Event("pull_request", {"number": 1, "pull_request": []}), PULL, "pull_request.head.sha"),
         (Event("pull_request", {"number": "1"}), PULL, "number"),
+        (Event("pull_request_review", {"pull_request": {"number": 1}}), PULL, "pull_request.head.sha"),
         (Event("release", {"action": "published", "release": None}), TAG, "release.tag_name"),
     ],
 )
@@ -263,26 +348,72 @@ def _first_action(name: str) -> str:
     return str(_all()[name][0].get("action", ""))
 
 
+PROVES = {"ACTIONS_ID_TOKEN_REQUEST_URL": "https://x", "ACTIONS_ID_TOKEN_REQUEST_TOKEN": "x"}
+KEY = base64.b64encode(b"flyte.example.com:client:a-secret:org").decode()
+
+
 @pytest.mark.parametrize(
-    ("given", "environ", "expected"),
+    ("given", "environ", "missing"),
     [
-        ({}, {}, False),
-        ({}, {"FLYTE_API_KEY": "x"}, True),
-        ({}, {"FLYTE_ADMIN_CLIENTSECRETENVVAR": "X"}, True),
-        ({}, {"FLYTE_ADMIN_ENDPOINT": "x"}, False),
-        ({"insecure": True}, {}, True),
-        ({"endpoint": "embedded"}, {}, True),
-        ({"endpoint": ""}, {}, False),
-        ({"config_path": Path("config.yaml")}, {}, True),
+        ({}, {}, NOTHING),
+        ({}, {**PROVES, "FLYTE_SOMETHING_KEY": "x"}, NOTHING),
+        ({"config_path": Path("config.yaml")}, {}, NOTHING),
+        ({"auth_type": "Pkce"}, {}, NOTHING),
+        ({"endpoint": ""}, {}, "no control plane is named"),
+        ({"insecure": True}, {}, ""),
+        ({"endpoint": "embedded"}, {}, ""),
+        ({"api_key": KEY}, {}, ""),
+        ({"client_id": "c", "client_secret_env": "MINE"}, {"MINE": "a-secret"}, ""),
+        ({"client_id": "c", "client_secret_env": "MINE"}, {"MINE": ""}, NOTHING),
+        ({"auth_type": "ClientSecret", "client_id": "c"}, {}, "there is no client's secret to log in with"),
+        # A mistake, which the deploy says.
+        ({"client_secret_env": "MINE"}, {"MINE": "a-secret"}, ""),
+        ({"client_id": "c", "client_secret_file": Path(__file__)}, {}, ""),
+        ({"client_id": "c", "client_secret_file": Path("/none")}, {}, NOTHING),
+        ({"auth_type": "ExternalCommand", "auth_command": ("token",)}, {}, ""),
+        ({"auth_type": "ExternalCommand"}, {}, "the external command to log in with is not named"),
+        ({"proxy_command": ("token",)}, {}, ""),
+        ({"auth_type": "GitHub"}, PROVES, ""),
+        ({"auth_type": "GitHub"}, {}, "the job has no identity token of GitHub's (id-token: write)"),
     ],
 )
-def test_credentials(given: dict[str, Any], environ: dict[str, str], expected: bool) -> None:
-    assert has_credentials(environ, settings(**given)) is expected
+def test_credentials(given: dict[str, Any], environ: dict[str, str], missing: str) -> None:
+    assert missing_login(environ, settings(**given)) == missing
+
+
+@pytest.mark.parametrize(
+    ("cache", "own", "read"),
+    [
+        ("host/name:x", "host/name:x-preview", ""),
+        ("type=registry,ref=r/c,mode=max", "type=registry,ref=r/c-preview,mode=max", ""),
+        ("type=gha,mode=max", "type=gha,mode=max,scope=buildkit-preview", ""),
+        ("type=gha,scope=x", "type=gha,scope=x-preview", ""),
+        ("type=s3,region=r,bucket=b", "type=s3,region=r,bucket=b,name=buildkit-preview", ""),
+        ("type=s3,bucket=b,name=x;y", "type=s3,bucket=b,name=x-preview;y-preview", ""),
+        ("type=azblob,account_url=u", "type=azblob,account_url=u,name=buildkit-preview", ""),
+        ("type=local,dest=/x,mode=max", "type=local,dest=/x-preview,mode=max", "type=local,src=/x-preview"),
+        ("type=inline", "type=inline", ""),
+    ],
+)
+def test_a_preview_writes_layers_where_no_other_build_does(cache: str, own: str, read: str) -> None:
+    after = applied(settings(cache_to=(cache,), cache_from=("there",)), decide(opened(), PULL, settings()))
+    assert after.cache_to == (own,)
+    assert after.cache_from == ("there", read or own)
+
+
+def test_what_is_not_checked_without_a_token() -> None:
+    push = decide(Event("push", payload("push", repository__default_branch="master")), MAIN, settings())
+    preview = decide(opened(), PULL, settings())
+    assert "whether master moves on" in unchecked(applied(settings(), push), push)
+    assert unchecked(settings(if_stale="deploy"), push) == ""
+    assert unchecked(settings(dry_run=True), push) == ""
+    assert "whether the pull request is closed" in unchecked(applied(settings(), preview), preview)
+    assert unchecked(settings(), decide(Event("push", payload("push")), TAG, settings())) == ""
 
 
 def test_the_table_of_the_documentation_names_every_event() -> None:
     page = (Path(__file__).parents[2] / "docs" / "previews.md").read_text(encoding="utf-8")
     table = page.partition("## Events")[2].partition("\n## ")[0]
-    named = "push pull_request merge_group schedule workflow_dispatch repository_dispatch release delete"
-    for name in (*FOREIGN, *named.split()):
+    for name in (*FOREIGN, *PULLS, *DEPLOYING, "merge_group", "release", "delete"):
         assert re.search(rf"`{name}`", table), name
+    assert "any other" in table

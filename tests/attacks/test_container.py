@@ -136,6 +136,7 @@ def test_other_places_of_the_mounts_hold_too(engine: Engine, image: str, service
                 "domain": "development",
                 "endpoint": services_of_job.endpoint,
                 "insecure": "true",
+                "if-stale": "deploy",
                 "pass-env": "ATTACK_PLACES",
             },
             env={"DEPLOYER_TOKEN": WORD, "ATTACK_PLACES": json.dumps(places)},

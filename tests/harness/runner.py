@@ -86,6 +86,7 @@ class Runner:
         inside: where its folders are mounted; other runners of the same workflows have other places.
         ref: what the workflow runs for.
         api_url: GitHub's API.
+        token: the job's own, `github.token`; empty where there is no such server.
     """
 
     engine: Engine
@@ -97,6 +98,7 @@ class Runner:
     inside: Mapping[str, str] = field(default_factory=lambda: INSIDE)
     ref: str = "refs/heads/main"
     api_url: str = "https://api.github.com"
+    token: str = ""
 
     def __post_init__(self) -> None:
         name = self.repository.partition("/")[2]
@@ -285,7 +287,8 @@ class Runner:
     def _inputs(self, with_: Mapping[str, str]) -> dict[str, str]:
         declared = yaml.safe_load((ROOT / "action.yml").read_text())["inputs"]
         defaults = {name: str(one.get("default", "")) for name, one in declared.items() if "default" in one}
-        return {**defaults, **with_}
+        found = {**defaults, **with_}
+        return {name: value.replace("${{ github.token }}", self.token) for name, value in found.items()}
 
     def _inside(self, value: str) -> str:
         # The longest path first: the temporary folder holds the others.

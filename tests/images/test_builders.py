@@ -301,12 +301,14 @@ def test_images_of_untrusted_code_leave_nothing_behind(write: Write, builds: Bui
     (root / "flow.py").write_text(code)
     builds.deploy(root, "flow.py", "env")
     (root / "flow.py").write_text(code.replace("touch /root/.cache/uv/mark", look))
-    more = ("--untrusted", "--buildkit", builds.engine.buildkit[0])
+    named = ("--buildkit", builds.engine.buildkit[0], "--builder-endpoint", "docker-container://another-s")
+    more = ("--untrusted", *named)
     done = builds.run(root, "flow.py", "env", *more)
     assert done.status == 0, done.err
     (image,) = done.json["images"]
     assert builds.inside(f"{image['reference']}@{image['digest']}", "cat", "/seen").strip() == "0"
-    assert "--buildkit is left out" in done.err
+    for option in ("--buildkit", "--builder-endpoint"):
+        assert f"{option} is left out: the images are those of untrusted code" in done.err
     assert of_a_run(containers(builds.engine)) == []
 
 

@@ -20,6 +20,15 @@ Do = Literal["push", "preview", "release", "plan", "close", "post-comment", "ski
 FOREIGN = frozenset({"pull_request_target", "workflow_run", "issue_comment"})
 """Events that run with the repository's secrets on behalf of somebody who may have none."""
 
+PULLS = frozenset({"pull_request", "pull_request_review", "pull_request_review_comment"})
+"""Events that run the code of a pull request, without secrets where it is a fork's."""
+
+DEPLOYING = frozenset({"push", "schedule", "workflow_dispatch", "repository_dispatch"})
+"""Events that deploy by themselves: a branch or tag has changed, or somebody asks for it."""
+
+CATCH_ALL = "*"
+"""The pattern that every tag fits."""
+
 _BRANCH, _TAG = "refs/heads/", "refs/tags/"
 _FORBIDDEN = re.compile(r"[^A-Za-z0-9._-]+")
 _DEPENDABOT = "dependabot[bot]"
@@ -34,14 +43,14 @@ class Facts:
         sha: the commit that the workflow runs for.
         repository: ``owner/name``.
         actor: who set it off.
-        credentials: whether there is anything to log in to the control plane with.
+        missing: why there is nothing to log in to the control plane with; empty where there is.
     """
 
     ref: str = ""
     sha: str = ""
     repository: str = ""
     actor: str = ""
-    credentials: bool = True
+    missing: str = ""
 
 
 @dataclass(frozen=True)
@@ -56,7 +65,8 @@ class Policy:
         domain: likewise.
         version: text or template of the version; empty for what was asked for.
         triggers: whether triggers go along.
-        offline: whether the control plane is left alone: code that nobody vouches for is only looked at.
+        offline: whether the control plane is left alone.
+        stranger: whether the code is that of somebody who has no secrets here: nothing is passed to it.
         compare_to: what the difference is taken against, as ``project/domain``; empty for the target.
         reuse_from: what bundle and images may be taken over from; empty for nothing.
         reuse_branch: the branch that it has to come from; empty where that is not known.
@@ -76,6 +86,7 @@ class Policy:
     version: str = ""
     triggers: bool = True
     offline: bool = False
+    stranger: bool = False
     compare_to: str = ""
     reuse_from: str = ""
     reuse_branch: str = ""
@@ -116,7 +127,7 @@ def decide(event: Event, facts: Facts, settings: Settings) -> Policy:
             " here and post the plan of a job without secrets.",
             usage=True,
         )
-    if event.name == "pull_request":
+    if event.name in PULLS:
         return _pull_request(event, facts, settings)
     if mode == "preview":
         raise DeployError(
@@ -128,24 +139,34 @@ def decide(event: Event, facts: Facts, settings: Settings) -> Policy:
     if event.payload.get("deleted") is True or event.name == "delete":
         return Policy("skip", f"{_short(str(event.payload.get('ref', facts.ref)))} was deleted")
     if mode == "plan":
-        return _plan(settings, "mode: plan")
+        return _plan(settings, facts, "mode: plan")
     if event.name == "merge_group":
-        return _plan(settings, "a merge group is not merged yet", mode=mode)
+        return _plan(settings, facts, "a merge group is not merged yet", mode=mode)
+    if event.name == "push" and facts.actor == _DEPENDABOT and facts.missing:
+        return _plan(settings, facts, "a push of Dependabot has no secrets")
     if event.name == "release":
         return _release_event(event, facts, settings)
     tag = facts.ref.removeprefix(_TAG) if facts.ref.startswith(_TAG) else ""
-    if mode == "release" or (mode == "auto" and tag):
+    if mode == "release":
         return _release(tag, f"tag {tag}", event, facts, settings)
+    if mode == "push":
+        return _push(event, facts, settings)
+    if event.name not in DEPLOYING:
+        why = f"the event {event.name or 'unknown'} deploys nothing by itself (mode: push insists)"
+        return _plan(settings, facts, why)
+    if tag:
+        return _release(tag, f"tag {tag}", event, facts, settings)
+    # The payload of a schedule has no repository; it runs on the default branch alone.
+    if event.name != "schedule":
+        usual = _text(event.payload, "repository", "default_branch")
+        if facts.ref != f"{_BRANCH}{usual}":
+            why = f"{_short(facts.ref) or 'this'} is not the default branch, {usual} (mode: push deploys it)"
+            return _plan(settings, facts, why)
     return _push(event, facts, settings)
 
 
 def _push(event: Event, facts: Facts, settings: Settings) -> Policy:
     branch = facts.ref.removeprefix(_BRANCH) if facts.ref.startswith(_BRANCH) else ""
-    if settings.mode == "auto":
-        usual = _text(event.payload, "repository", "default_branch")
-        if branch != usual:
-            why = f"{_short(facts.ref) or 'this'} is not the default branch, {usual} (mode: push deploys it)"
-            return _plan(settings, why)
     kinds = {
         "push": f"a push to {branch or facts.ref}",
         "schedule": f"the schedule, on {branch}",
@@ -154,7 +175,7 @@ def _push(event: Event, facts: Facts, settings: Settings) -> Policy:
     }
     return Policy(
         "push",
-        kinds.get(event.name, f"the event {event.name}, on {branch or facts.ref}"),
+        kinds.get(event.name, f"the event {event.name or 'unknown'}, on {branch or facts.ref}"),
         project=settings.project,
         domain=settings.domain,
         head=facts.sha,
@@ -164,11 +185,13 @@ def _push(event: Event, facts: Facts, settings: Settings) -> Policy:
 
 def _pull_request(event: Event, facts: Facts, settings: Settings) -> Policy:
     payload = event.payload
-    number = payload.get("number")
+    pull = payload.get("pull_request")
+    pull = pull if isinstance(pull, dict) else {}
+    # The payloads of reviews have it in the pull request alone.
+    number = payload.get("number", pull.get("number"))
     if not isinstance(number, int):
         raise _missing("number")
     head = _text(payload, "pull_request", "head", "sha")
-    closed = payload.get("action") == "closed"
     if settings.mode in ("push", "release"):
         raise DeployError(
             f"mode {settings.mode} is not for pull requests: their code is not merged yet",
@@ -176,62 +199,68 @@ def _pull_request(event: Event, facts: Facts, settings: Settings) -> Policy:
             mend="Leave out mode, or have the step run for pushes only.",
             usage=True,
         )
-    project, domain = settings.preview_project or settings.project, settings.preview_domain
+    who = f"pull request #{number}"
+    stranger = _stranger(pull, facts)
+    if payload.get("action") == "closed":
+        return _closed(pull, number, head, stranger, facts, settings)
+    if pull.get("state") == "closed":
+        return Policy("skip", f"{who} is closed")
+    project, domain = _preview_target(settings)
     base = f"{settings.project}/{settings.domain}" if settings.domain else ""
-    pull = payload.get("pull_request")
-    repository = pull.get("head", {}).get("repo") if isinstance(pull, dict) else None
-    # The repository of a fork that was deleted is null.
-    source = repository.get("full_name") if isinstance(repository, dict) else None
-    stranger = ""
-    if source is None or source != (facts.repository or source):
-        stranger = "a fork's pull request has no secrets, and its code is nobody's here"
-    elif facts.actor == _DEPENDABOT or _sender(payload) == _DEPENDABOT:
-        stranger = "a pull request of Dependabot has no secrets"
-    if closed:
-        if stranger:
-            return Policy("skip", f"pull request #{number} was closed: {stranger}, so there is no preview")
-        merged = isinstance(pull, dict) and pull.get("merged") is True
-        why = f"pull request #{number} was {'merged' if merged else 'closed'}"
+    planned = "mode: plan" if settings.mode == "plan" else ""
+    if not (stranger or planned):
         _check_preview(settings, project, domain)
-        return Policy("close", why, project=project, domain=domain, number=number, head=head, merged=merged)
-    if stranger or settings.mode == "plan":
-        why = stranger or "mode: plan"
-        return Policy(
-            "plan",
-            f"pull request #{number}: {why}",
-            project=project,
-            domain=domain,
-            version=f"pr-{number}-{{content}}",
-            offline=bool(stranger),
-            compare_to="" if stranger else base,
-            number=number,
-            head=head,
-            triggers=settings.preview_triggers,
-        )
-    _check_preview(settings, project, domain)
-    if not facts.credentials:
-        return Policy(
-            "plan",
-            f"pull request #{number}: there are no credentials for the control plane",
-            project=project,
-            domain=domain,
-            version=f"pr-{number}-{{content}}",
-            offline=True,
-            number=number,
-            head=head,
-            triggers=settings.preview_triggers,
-        )
+    why = stranger or ", ".join(filter(None, (planned, facts.missing)))
+    offline = bool(stranger or facts.missing)
+    given = {"discovery-network": settings.discovery_network != "none", "pass-env": bool(settings.pass_env)}
+    left_out = [f"input {name}" for name, said in given.items() if said]
     return Policy(
-        "preview",
-        f"pull request #{number}",
+        "plan" if why else "preview",
+        f"{who}: {why}" if why else who,
         project=project,
         domain=domain,
         version=f"pr-{number}-{{content}}",
         triggers=settings.preview_triggers,
-        compare_to=base,
+        offline=offline,
+        stranger=bool(stranger),
+        compare_to="" if offline else base,
         number=number,
         head=head,
+        notes=(f"left out for a stranger's code: {', '.join(left_out)}",) if stranger and left_out else (),
     )
+
+
+def _stranger(pull: Mapping[str, Any], facts: Facts) -> str:
+    """Why nobody here vouches for a pull request's code; empty where somebody does."""
+    head = pull.get("head")
+    repository = head.get("repo") if isinstance(head, dict) else None
+    # The repository of a fork that was deleted is null.
+    source = repository.get("full_name") if isinstance(repository, dict) else None
+    if source is None or source != (facts.repository or source):
+        return "a fork's pull request has no secrets, and its code is nobody's here"
+    if _DEPENDABOT in (facts.actor, _author(pull)):
+        return "a pull request of Dependabot has no secrets"
+    return ""
+
+
+def _closed(
+    pull: Mapping[str, Any], number: int, head: str, stranger: str, facts: Facts, settings: Settings
+) -> Policy:
+    merged = pull.get("merged") is True
+    why = f"pull request #{number} was {'merged' if merged else 'closed'}"
+    if stranger:
+        return Policy("skip", f"{why}: {stranger}, so there is no preview")
+    if settings.mode == "plan":
+        return Policy("skip", f"{why}: mode: plan ends no preview")
+    project, domain = _preview_target(settings)
+    _check_preview(settings, project, domain)
+    if facts.missing:
+        return Policy("skip", f"{why}, and its preview is not ended: {facts.missing}")
+    return Policy("close", why, project=project, domain=domain, number=number, head=head, merged=merged)
+
+
+def _preview_target(settings: Settings) -> tuple[str, str]:
+    return settings.preview_project or settings.project, settings.preview_domain
 
 
 def _check_preview(settings: Settings, project: str, domain: str) -> None:
@@ -257,10 +286,18 @@ def _release_event(event: Event, facts: Facts, settings: Settings) -> Policy:
     if action not in ("published", "released", "prereleased"):
         return Policy("skip", f"a release was {action or 'touched'}, not published")
     tag = _text(event.payload, "release", "tag_name")
+    if settings.mode == "auto" and event.payload["release"].get("prerelease") is True:
+        patterns = [pattern for pattern, _ in tag_targets(settings) if pattern != CATCH_ALL]
+        if not any(fnmatchcase(tag, pattern) for pattern in patterns):
+            why = f"{tag} is a pre-release, and no pattern of tag-domains but {CATCH_ALL} names it"
+            return _plan(settings, facts, why)
+        return _release(tag, f"pre-release {tag}", event, facts, settings, catch_all=False)
     return _release(tag, f"release {tag}", event, facts, settings)
 
 
-def _release(tag: str, why: str, event: Event, facts: Facts, settings: Settings) -> Policy:
+def _release(
+    tag: str, why: str, event: Event, facts: Facts, settings: Settings, *, catch_all: bool = True
+) -> Policy:
     if not tag:
         raise DeployError(
             "there is no tag to release",
@@ -268,7 +305,7 @@ def _release(tag: str, why: str, event: Event, facts: Facts, settings: Settings)
             mend="Have the workflow run for tags (on: push: tags:), or leave out mode.",
             usage=True,
         )
-    targets = tag_targets(settings)
+    targets = [one for one in tag_targets(settings) if catch_all or one[0] != CATCH_ALL]
     target = next((where for pattern, where in targets if fnmatchcase(tag, pattern)), "")
     if not target:
         raise DeployError(
@@ -318,7 +355,7 @@ def tag_targets(settings: Settings) -> list[tuple[str, str]]:
     return found
 
 
-def _plan(settings: Settings, why: str, mode: str = "auto") -> Policy:
+def _plan(settings: Settings, facts: Facts, why: str, mode: str = "auto") -> Policy:
     if mode not in ("auto", "plan"):
         raise DeployError(
             f"mode {mode} is not for this event: {why}",
@@ -326,7 +363,15 @@ def _plan(settings: Settings, why: str, mode: str = "auto") -> Policy:
             mend="Leave out mode, or have the step run for other events.",
             usage=True,
         )
-    return Policy("plan", why, project=settings.project, domain=settings.domain)
+    blind = facts.missing or ("" if settings.domain else "there is no input domain to compare with")
+    return Policy(
+        "plan",
+        why,
+        project=settings.project,
+        domain=settings.domain,
+        offline=bool(blind),
+        notes=(f"nothing is compared: {blind}",) if blind else (),
+    )
 
 
 def _post_comment(event: Event, settings: Settings) -> Policy:
@@ -363,9 +408,8 @@ def _post_comment(event: Event, settings: Settings) -> Policy:
     return Policy("post-comment", f"a plan is posted to pull request #{number}", number=number)
 
 
-def _sender(payload: Mapping[str, Any]) -> str:
-    pull = payload.get("pull_request")
-    user = pull.get("user") if isinstance(pull, dict) else None
+def _author(pull: Mapping[str, Any]) -> str:
+    user = pull.get("user")
     return str(user.get("login", "")) if isinstance(user, dict) else ""
 
 

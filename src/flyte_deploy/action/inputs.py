@@ -44,6 +44,8 @@ class Asked:
 
 def default_input(option: Option) -> str:
     """The default that ``action.yml`` declares; empty where the value is looked for elsewhere, or depends."""
+    if option.action_expression:
+        return option.action_expression
     if option.action_default is not None:
         return option.action_default
     if option.variables or option.config_key or option.default in ("", ()):
@@ -66,10 +68,10 @@ def given_inputs(environ: Mapping[str, str]) -> dict[str, str]:
         name = variable.removeprefix(PREFIX).lower()
         if name not in INPUTS:
             raise _unknown(name)
-        if INPUTS[name].secret:
-            SECRETS.add(value, own=True)
         if value.strip() and value.strip() != default_input(INPUTS[name]):
             given[name] = value.strip()
+            if INPUTS[name].secret:
+                SECRETS.add(value, own=True)
     return given
 
 

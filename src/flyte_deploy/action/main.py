@@ -15,6 +15,7 @@ from flyte_deploy.action.environment import as_given
 from flyte_deploy.action.event import read_event
 from flyte_deploy.action.events import Policy
 from flyte_deploy.action.log import Log
+from flyte_deploy.action.policy import unchecked
 from flyte_deploy.action.reachable import check_loopback
 from flyte_deploy.action.reviewer import Reviewer, reviewer_of
 from flyte_deploy.action.words import as_inputs, in_words_of_a_workflow
@@ -70,7 +71,8 @@ def _run(environ: Mapping[str, str], log: Log) -> int:
     _private_state()
     root = _below(settings.root_dir, asked.workspace)
     reviewer = reviewer_of(environ, settings, policy, root, log)
-    _say_what_is_not_asked(reviewer, policy, settings, log)
+    if reviewer is None and (text := unchecked(settings, policy)):
+        log.warning(text)
     if policy.do == "skip":
         log.line(f"Nothing is done: {policy.why}")
         return 0
@@ -81,18 +83,6 @@ def _run(environ: Mapping[str, str], log: Log) -> int:
         _close(settings, policy, reviewer, root, environ, log)
         return 0
     return _deploy(asked, policy, reviewer, root, environ, log)
-
-
-def _say_what_is_not_asked(reviewer: Reviewer | None, policy: Policy, settings: Settings, log: Log) -> None:
-    if reviewer is not None:
-        return
-    if policy.do in ("preview", "close"):
-        log.warning(
-            "there is no github-token: the pull request gets no comment and no GitHub deployment, and whether"
-            " it is closed meanwhile is not asked"
-        )
-    elif policy.do == "push" and policy.branch and settings.if_stale == "skip":
-        log.line(f"without github-token, whether {policy.branch} moves on meanwhile is not asked")
 
 
 def _deploy(

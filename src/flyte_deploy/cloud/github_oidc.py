@@ -47,10 +47,15 @@ def github_id_token(
     """
     url, secret = environ.get(_URL, ""), environ.get(_TOKEN, "")
     SECRETS.add(secret)
-    if not url or not secret:
+    if not may_prove(environ):
         raise _not_allowed(environ)
     separator = "&" if urlsplit(url).query else "?"
     return _ask(f"{url}{separator}audience={quote(audience, safe='')}", secret, network, pause)
+
+
+def may_prove(environ: Mapping[str, str]) -> bool:
+    """Whether a job may have identity tokens at all."""
+    return bool(environ.get(_URL) and environ.get(_TOKEN))
 
 
 def claims(token: str) -> dict[str, Any]:

@@ -101,7 +101,7 @@ class LocalBuilder:
         builder, endpoint, pool, tls: where builds may go, see `Places`.
         authorities: certificate authorities that builds trust, PEM; empty for those of the base images.
         untrusted: whether the images are those of somebody who may harm later builds: these get a builder
-            that is gone afterwards, write no cache that was not named, and share none of those of packages.
+            that is gone afterwards, with its caches of packages, and write no cache that was not named.
         timeout: seconds that a build may take.
     """
 
@@ -130,6 +130,8 @@ class LocalBuilder:
 
     def describe(self) -> str:
         """The builder, in words."""
+        if self.untrusted:
+            return "a builder of this run alone"
         if self.pool:
             return f"{len(self._places) or len(self.pool)} BuildKit daemons"
         if self.endpoint:
@@ -141,8 +143,9 @@ class LocalBuilder:
         self._check_secrets(images)
         if shutil.which(self.docker[0], path=self.environ.get("PATH")) is None:
             raise no_engine("there is no docker command")
-        builder, pool = ("", ()) if self.untrusted else (self.builder, self.pool)
-        places = Places(self._ask, builder, self.endpoint, pool, self.tls)
+        places = Places(self._ask)
+        if not self.untrusted:
+            places = Places(self._ask, self.builder, self.endpoint, self.pool, self.tls)
         if places.makes:
             self._keep_to_ourselves()
         try:
@@ -171,7 +174,7 @@ class LocalBuilder:
         """
         hosts = {Reference.parse(image.reference).host for image in images}
         network = "host" if any(is_loopback(host) for host in hosts) else ""
-        if self.untrusted and not self.endpoint:
+        if self.untrusted:
             self._keep_to_ourselves()
             name = f"flyte-deploy-{secrets.token_hex(6)}"
             self._resources.callback(self._ask, ["buildx", "rm", "--force", name], 30.0)
@@ -231,10 +234,6 @@ class LocalBuilder:
         listen(Progress("image", f"building {image.reference} for {', '.join(image.environments)}{at}"))
         with tempfile.TemporaryDirectory(prefix="flyte-deploy-build-") as name:
             where = _lay_out(image.recipe, Path(name), self.authorities)
-            if self.untrusted and image.recipe.folder is None:
-                text = where.dockerfile.read_text(encoding="utf-8")
-                apart = text.replace(",id=flyte-", f",id=flyte-{secrets.token_hex(8)}-")
-                where.dockerfile.write_text(apart, encoding="utf-8")
             try:
                 lines = self._run(buildx.build(image, where, self._choices(image, turns[0])), image)
             except _Lost as lost:
@@ -290,7 +289,11 @@ class LocalBuilder:
             names = ", ".join(left)
             listen(Progress("warning", f"nothing is built for {names}: {self.describe()} cannot"))
         if self.untrusted:
-            named = {"--buildx-builder": self.builder, "--buildkit": self.pool}
+            named = {
+                "--buildx-builder": self.builder,
+                "--builder-endpoint": self.endpoint,
+                "--buildkit": self.pool,
+            }
             for option in (option for option, value in named.items() if value):
                 listen(Progress("warning", f"{option} is left out: the images are those of untrusted code"))
             return

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from google.protobuf.message import Message
 
 SCHEMA = "flyte-deploy/record/1"
-PREVIEWS = "/previews"
-"""What the address of a bundle store ends in that previews have to themselves."""
 
 
 class Record(Struct, frozen=True, kw_only=True):

@@ -35,8 +35,9 @@ class Option:
     the flag turns the field off. `other` are further spellings of the flag. `variables` and `config_key` are
     those of Flyte's SDK. `default` is shown as `default_text` where it depends on the place. `argument`
     means that the command line takes it without a flag. `required` is for inputs of the action, where
-    `action_default` is the default if it is another there, in words `action_default_text`. The value of one
-    that is `secret` is hidden wherever it could be seen.
+    `action_default` is the default if it is another there, in words `action_default_text`, and
+    `action_expression` one that the runner works out. The value of one that is `secret` is hidden wherever it
+    could be seen.
     """
 
     name: str
@@ -59,6 +60,7 @@ class Option:
     required: bool = False
     action_default: str | None = None
     action_default_text: str = ""
+    action_expression: str = ""
     secret: bool = False
 
     @property
@@ -971,8 +973,9 @@ _ROWS: tuple[Option, ...] = (
         metavar="TOKEN",
         commands=(ACTION,),
         secret=True,
+        action_expression="${{ github.token }}",
         section=_EVENTS,
-        help="Token for comments, deployments and the state of branches, such as github.token. Without one "
+        help="Token for comments, deployments and the state of branches and pull requests; with an empty one "
         "there are none of these.",
     ),
     Option(

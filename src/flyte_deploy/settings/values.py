@@ -65,6 +65,8 @@ class Settings:
     """Text or template; empty for the default template, ``{content}``."""
     bundle_store: str = ""
     """Empty for the backend's signed URLs."""
+    base_store: str = ""
+    """Where the records of `compare_to` lie; empty for `bundle_store`. Nobody says it, a preview sets it."""
     s3_endpoint: str = ""
     """Empty for AWS's own."""
     s3_region: str = ""
