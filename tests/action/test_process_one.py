@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import time
+import uuid
 from collections.abc import Iterator
 
 import pytest
@@ -166,6 +167,45 @@ def test_it_ends_by_itself_at_the_deadline(job: Job, services_of_job: Services) 
 
     assert step.status == 143, step.log
     assert "deadline of 4 s" in step.annotations("error")[0].message
+
+
+STUBBORN = """
+import signal, subprocess, sys, time
+from flyte_deploy.action.supervise import supervise
+
+def work():
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    subprocess.Popen(["/bin/sleep", "60321"], start_new_session=True)
+    print("AT WORK", flush=True)
+    while True:
+        time.sleep(600)
+
+sys.exit(supervise(work, 3600, grace=3))
+"""
+
+
+def test_it_ends_by_itself_where_the_runner_has_given_up(engine: Engine, image: str) -> None:
+    name = f"stubborn_{uuid.uuid4().hex}"
+    python = ("--entrypoint", "/opt/flyte-deploy/bin/python", image, "-I", "-c", STUBBORN)
+    with subprocess.Popen(
+        ["docker", "run", "--name", name, *python],
+        env=engine.environ(),
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as client:
+        assert client.stdout is not None
+        assert client.stdout.readline() == "AT WORK\n"
+        # What the runner does, in less time: after these two it ends Docker's client and leaves.
+        send(engine, name, signal.SIGINT)
+        send(engine, name, signal.SIGTERM)
+        client.kill()
+    assert running_like("sleep 60321") != []
+
+    assert engine.docker("wait", name).strip() == "137"
+
+    engine.docker("rm", name)
+    assert running_like("sleep 60321") == []
 
 
 PLANTED = {
