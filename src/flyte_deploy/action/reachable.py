@@ -43,8 +43,8 @@ def check_loopback(asked: Asked) -> None:
                 f"{address} is the action's own container, and nothing listens there",
                 where=f"input {name}" if not origin or origin.startswith("flag ") else origin,
                 mend="The action runs in a container with a network of its own. A service of the job is"
-                " reached by its name (services: flyte: is flyte:PORT), a server on the runner by the runner's"
-                " address.",
+                " reached by its name (services: flyte: is flyte:PORT), a server on the runner by the"
+                " runner's address.",
                 usage=True,
             )
 
