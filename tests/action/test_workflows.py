@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import yaml
 
 from flyte_deploy.action.inputs import INPUTS
@@ -91,3 +92,25 @@ def test_the_release_is_built_of_digests_by_a_builder_that_knows_zstd(tmp_path: 
     assert {f"${{{name}}}" for name, _ in declared} == set(stages)
     given = {line for line in calls.read_text().splitlines() if line.startswith("--build-arg=")}
     assert given == {f"--build-arg={name}={image}@{DIGEST}" for name, image in declared}
+
+
+@pytest.mark.parametrize("platform", ["aarch64-unknown-linux-gnu", "x86_64-unknown-linux-gnu"])
+def test_every_pin_has_a_wheel_for_both_architectures(platform: str, tmp_path: Path) -> None:
+    command = [
+        *(
+            BIN / "uv",
+            "pip",
+            "install",
+            "--dry-run",
+            "--no-deps",
+            "--require-hashes",
+            "--only-binary",
+            ":all:",
+        ),
+        *("--python-platform", platform, "--python-version", "3.13", "--target", tmp_path / "none"),
+        *("-r", ROOT / "requirements" / "runtime.txt"),
+    ]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    # The control plane's channel and what it is checked with are compiled.
+    assert {"grpcio", "protobuf"} <= set(re.findall(r"^ \+ ([\w-]+)==", ran.stderr, re.MULTILINE))
