@@ -97,18 +97,9 @@ def test_the_release_is_built_of_digests_by_a_builder_that_knows_zstd(tmp_path: 
 @pytest.mark.parametrize("platform", ["aarch64-unknown-linux-gnu", "x86_64-unknown-linux-gnu"])
 def test_every_pin_has_a_wheel_for_both_architectures(platform: str, tmp_path: Path) -> None:
     command = [
-        *(
-            BIN / "uv",
-            "pip",
-            "install",
-            "--dry-run",
-            "--no-deps",
-            "--require-hashes",
-            "--only-binary",
-            ":all:",
-        ),
-        *("--python-platform", platform, "--python-version", "3.13", "--target", tmp_path / "none"),
-        *("-r", ROOT / "requirements" / "runtime.txt"),
+        *(str(BIN / "uv"), "pip", "install", "--dry-run", "--no-deps", "--require-hashes"),
+        *("--only-binary", ":all:", "--python-platform", platform, "--python-version", "3.13"),
+        *("--target", str(tmp_path / "none"), "-r", str(ROOT / "requirements" / "runtime.txt")),
     ]
     ran = subprocess.run(command, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr
