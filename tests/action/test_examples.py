@@ -8,6 +8,7 @@ import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -133,6 +134,29 @@ def test_an_environment_is_used_again_also_by_another_user_s_copy(
     assert restored.status == 0, restored.log
     assert REUSED in restored.log
     assert restored.outputs["version"] == first.outputs["version"]
+
+
+def test_a_version_that_the_build_takes_from_git(
+    fresh_job: Job, services_of_job: Services, tmp_path: Path
+) -> None:
+    shutil.copytree(ROOT / "examples" / "src_layout", tmp_path / "flows")
+    project = tmp_path / "flows" / "pyproject.toml"
+    text = project.read_text().replace('version = "1.0.0"', 'dynamic = ["version"]')
+    text = text.replace('["hatchling"]', '["hatchling", "hatch-vcs"]')
+    project.write_text(text + '\n[tool.hatch.version]\nsource = "vcs"\n')
+    module = tmp_path / "flows" / "src" / "variants" / "__init__.py"
+    module.write_text(
+        module.read_text()
+        + "\nfrom importlib.metadata import version\nprint('THIS IS', version('variants'))\n"
+    )
+    runner = fresh_job(tmp_path / "flows")
+    runner.git("tag", "v1.4.2")
+    runner.own()
+
+    step = run(runner, {**target(services_of_job), "path": "src", "root-dir": "src"})
+
+    assert step.status == 0, step.log
+    assert "THIS IS 1.4.2\n" in step.log
 
 
 BAD = {
