@@ -10,6 +10,8 @@ import pytest
 
 from flyte_deploy.project import environments
 from flyte_deploy.project.environments import Installed
+from flyte_deploy.project.inputs import inputs_of
+from flyte_deploy.project.ways import Way, find_way
 from tests.install.conftest import Workshop, below, package, wheel
 
 Make = Callable[[dict[str, str]], Workshop]
@@ -254,3 +256,53 @@ def test_members_of_a_workspace_without_a_lock(workshop: Make) -> None:
     assert printed == ["old", "new"]
     change("other", "other")
     assert reused(made, "flows")
+
+
+@pytest.mark.parametrize(
+    ("line", "fresh"),
+    [
+        ("flyte>=2,<3", False),
+        ("flyte[extra] ; python_version < '3.12'  # see ./notes", False),
+        ("flyte==2.0 --hash=sha256:0123", False),
+        ("flyte @ https://host.example/flyte-2.0-py3-none-any.whl", False),
+        ("git+https://host.example/team/flyte@main", False),
+        ("--index-url https://host.example/simple", False),
+        ("-c pins.txt", False),
+        ("-e ./lib", False),
+        ("-e ../elsewhere", True),
+        ("-r https://host.example/requirements.txt", True),
+        ("./lib", True),
+        ("lib/", True),
+        ("local.whl", True),
+        ("local[extra] @ ./lib", True),
+        ("local @ file:///srv/local.whl", True),
+    ],
+)
+def test_what_a_line_of_requirements_means(workshop: Make, line: str, fresh: bool) -> None:
+    made = workshop({"requirements.txt": f"{line}\n", "pins.txt": "flyte\n", **LOCAL})
+    file = made.root / "requirements.txt"
+    found = inputs_of(Way("requirements", file, made.root), (), {}, made.root)
+    assert found.fresh == fresh
+    assert ("pins.txt" in found.files) == ("pins" in line)
+    assert (made.root / "lib" in found.projects) == ("lib" in line)
+
+
+def test_a_lock_tells_what_is_installed_with_a_project(workshop: Make) -> None:
+    source = "[tool.uv.sources]\nlocal = { workspace = true }\n"
+    made = workshop(
+        {
+            "pyproject.toml": '[tool.uv.workspace]\nmembers = ["flows", "lib", "other"]\n',
+            **below("flows", package("flows", needs="flyte local", more=source)),
+            **below("lib", package("local")),
+            **below("other", package("other", needs="flyte")),
+        }
+    )
+    made.lock()
+    way = find_way("auto", made.root / "flows", (), made.root)
+    assert way is not None
+
+    def projects(*arguments: str) -> set[str]:
+        return {folder.name for folder in inputs_of(way, arguments, {}, made.root).projects}
+
+    assert projects() == {"flows", "lib"}
+    assert projects("--all-packages") == {"flows", "lib", "other"}

@@ -309,7 +309,8 @@ def _locked(way: Way, arguments: Sequence[str], found: Inputs) -> None:
     _add(base / "pyproject.toml", found)
     packages: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
     start: list[str] = []
-    for package in toml_of(way.file, found.top).get("package", []):
+    listed = toml_of(way.file, found.top).get("package")
+    for package in listed if isinstance(listed, list) else ():
         if isinstance(package, Mapping):
             packages[str(package.get("name"))].append(package)
             if _place(package, base) == way.folder:
@@ -330,8 +331,8 @@ def _locked(way: Way, arguments: Sequence[str], found: Inputs) -> None:
             needs = [package.get("dependencies")]
             for key in ("optional-dependencies", "dev-dependencies"):
                 needs += table(package, key).values()
-            for listed in needs:
-                for need in listed if isinstance(listed, list) else ():
+            for group in needs:
+                for need in group if isinstance(group, list) else ():
                     pending.append(str(need.get("name")) if isinstance(need, Mapping) else "")
 
 
