@@ -159,6 +159,18 @@ def test_a_version_that_the_build_takes_from_git(
     assert "THIS IS 1.4.2\n" in step.log
 
 
+def test_a_script_with_what_it_needs_in_its_header(fresh_job: Job, services_of_job: Services) -> None:
+    runner = fresh_job()
+    weather = (ROOT / "examples" / "single_file" / "weather.py").read_text()
+    header = '# /// script\n# requires-python = ">=3.10"\n# dependencies = ["flyte>=2"]\n# ///\n'
+    (runner.workspace / "weather.py").write_text(header + weather)
+
+    step = run(runner, {**target(services_of_job), "path": "weather.py", "all": "true"})
+
+    assert step.status == 0, step.log
+    assert sorted(json.loads(step.outputs["tasks"])) == registered(services_of_job, step)
+
+
 BAD = {
     "no_way": ({"flow.py": "import flyte\n"}, "does not say what it needs installed", "requirements.txt"),
     "no_flyte": (

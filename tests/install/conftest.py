@@ -124,10 +124,14 @@ class Workshop:
             **self.more,
         }
 
-    def lock(self, folder: str = ".") -> None:
+    def lock(self, folder: str = ".", script: str = "") -> None:
         """What `uv lock` makes. Committed, it would hold addresses."""
+        of_script = ["--script", script] if script else []
         subprocess.run(
-            [str(uv_program()), "lock", "-q"], cwd=self.root / folder, env=self.environment, check=True
+            [str(uv_program()), "lock", "-q", *of_script],
+            cwd=self.root / folder,
+            env=self.environment,
+            check=True,
         )
 
     def wanted(

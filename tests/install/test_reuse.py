@@ -111,10 +111,15 @@ def test_a_source_below_a_path_is_built_each_time(workshop: Make) -> None:
     assert made_twice(made, "flows", lambda: module.write_text("word = 'new'\n"), WORD) == ["old", "new"]
 
 
-def test_a_script_that_needs_a_folder_builds_it_each_time(workshop: Make) -> None:
+@pytest.mark.parametrize("needs", ["local", "local @ file://{root}/lib"])
+def test_a_script_that_needs_a_folder_builds_it_each_time(workshop: Make, needs: str) -> None:
     made = workshop({"flow.py": "", **LOCAL})
-    needs = f'"flyte", "local @ file://{made.root}/lib"'
-    (made.root / "flow.py").write_text(HEADER.format(needs=needs))
+    # What an index has under the name is not what is meant.
+    wheel(made.wheels, "local", "9.0", "word = 'of somebody else'\n")
+    header = HEADER.format(needs=f'"flyte", "{needs.format(root=made.root)}"')
+    if needs == "local":
+        header = header.replace("# ///\n", "# [tool.uv.sources]\n# local = { path = 'lib' }\n# ///\n")
+    (made.root / "flow.py").write_text(header)
     module = made.root / "lib" / "local.py"
     assert made_twice(made, "flow.py", lambda: module.write_text("word = 'new'\n"), WORD) == ["old", "new"]
 

@@ -147,6 +147,20 @@ def test_a_script(workshop: Make) -> None:
         made.install("other.py", how="script")
 
 
+def test_a_script_with_a_lock(workshop: Make) -> None:
+    header = '# /// script\n# requires-python = ">=3.10"\n# dependencies = ["flyte", "helper{}"]\n# ///\n'
+    made = workshop({"flow.py": header.format("<2")})
+    made.lock(script="flow.py")
+    (made.root / "flow.py").write_text(header.format("<3"))
+    with pytest.raises(DeployError, match="the lock file does not match the header") as caught:
+        made.install("flow.py")
+    assert caught.value.mend == "Run uv lock --script flow.py, and commit flow.py.lock."
+    (made.root / "flow.py").write_text(header.format("<2"))
+    installed = made.install("flow.py")
+    assert installed is not None
+    assert made.imports(installed, VERSIONS) == "99.0 1.0"
+
+
 def test_arguments_reach_the_installer(workshop: Make) -> None:
     made = workshop({"pyproject.toml": PROJECT + '[dependency-groups]\ndeploy = ["extra"]\n'})
     made.lock()

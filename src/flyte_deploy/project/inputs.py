@@ -16,6 +16,7 @@ from flyte_deploy.project.ways import (
     Way,
     content_of,
     is_package,
+    lock_of,
     name_of,
     parsed,
     table,
@@ -174,6 +175,8 @@ def _script(file: Path, found: Inputs) -> None:
     for requirement in texts(content.get("dependencies")):
         _requirement(file.parent, requirement, found)
     _sources(file.parent, content, found)
+    if lock_of(file).is_file():
+        _add(lock_of(file), found)
 
 
 def _project(folder: Path, found: Inputs, *, locked: bool = False) -> None:

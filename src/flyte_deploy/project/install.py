@@ -16,7 +16,7 @@ from flyte_deploy.project import scm
 from flyte_deploy.project.environments import Installed, alone, keep, key_of, take
 from flyte_deploy.project.inputs import inputs_of
 from flyte_deploy.project.steps import Finished, run_step
-from flyte_deploy.project.ways import Way, find_way, name_of, toml_of
+from flyte_deploy.project.ways import Way, find_way, lock_of, name_of, toml_of
 
 WAYS = (
     "uv.lock (uv sync --locked)",
@@ -150,6 +150,7 @@ def _make(
         **pretended.variables,
         **_configured(pretended.configuration, wanted.environments / "configuration"),
         "UV_PROJECT_ENVIRONMENT": str(installed.venv),
+        "VIRTUAL_ENV": str(installed.venv),
         "UV_COMPILE_BYTECODE": "1",
     }
     for command in commands(uv, way, arguments, python.text, installed.venv):
@@ -198,16 +199,18 @@ def commands(uv: str, way: Way, arguments: list[str], python: str, venv: Path) -
     chosen = ["--python", python] if python else []
     if way.kind == "uv":
         return [[uv, "sync", "--locked", "--no-progress", *chosen, *arguments]]
+    made = [uv, "venv", "--no-progress", *chosen, str(venv)]
+    if way.kind == "script":
+        # uv pip heeds neither sources nor lock of a script: an index would give what has the name of a source.
+        locked = ["--locked"] if lock_of(way.file).is_file() else []
+        sync = [uv, "sync", "--script", str(way.file), "--active", *locked, "--no-progress"]
+        return [made, [*sync, "--python", str(venv / "bin" / "python"), *arguments]]
     into = [uv, "pip", "install", "--no-progress", "--python", str(venv / "bin" / "python")]
     what = {
         "project": ["--editable", "."] if way.built else ["--requirements", "pyproject.toml"],
         "requirements": ["--requirements", str(way.file)],
-        "script": ["--requirements", str(way.file)],
     }[way.kind]
-    return [
-        [uv, "venv", "--no-progress", *chosen, str(venv)],
-        [*into, *what, *arguments],
-    ]
+    return [made, [*into, *what, *arguments]]
 
 
 @dataclass(frozen=True)
@@ -330,11 +333,12 @@ def _explain(finished: Finished, way: Way, python: Python, wanted: Wanted) -> De
     ]
     text = "\n".join(lines)
     where = str(way.file.relative_to(wanted.top))
-    if way.kind == "uv" and _MISMATCH.search(text):
+    if way.kind in ("uv", "script") and _MISMATCH.search(text):
+        script = f" --script {way.file.name}" if way.kind == "script" else ""
         return DeployError(
-            "the lock file does not match pyproject.toml",
+            f"the lock file does not match {'the header' if script else 'pyproject.toml'}",
             where=where,
-            mend="Run uv lock, and commit uv.lock.",
+            mend=f"Run uv lock{script}, and commit {lock_of(way.file).name if script else 'uv.lock'}.",
             usage=True,
         )
     if _MISSING_PYTHON.search(text):

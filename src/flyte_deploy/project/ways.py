@@ -123,6 +123,11 @@ def _requirements(folder: Path) -> Path | None:
     return others[0] if others else None
 
 
+def lock_of(script: Path) -> Path:
+    """Where the lock of a script lies, if it has one."""
+    return script.with_name(f"{script.name}.lock")
+
+
 def content_of(path: Path, top: Path) -> bytes:
     """A file's content.
 
