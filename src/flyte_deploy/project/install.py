@@ -201,7 +201,7 @@ def commands(uv: str, way: Way, arguments: list[str], python: str, venv: Path) -
         return [[uv, "sync", "--locked", "--no-progress", *chosen, *arguments]]
     made = [uv, "venv", "--no-progress", *chosen, str(venv)]
     if way.kind == "script":
-        # uv pip heeds neither sources nor lock of a script: an index would give what has the name of a source.
+        # uv pip heeds neither sources nor lock of a script: an index would give what has a source's name.
         locked = ["--locked"] if lock_of(way.file).is_file() else []
         sync = [uv, "sync", "--script", str(way.file), "--active", *locked, "--no-progress"]
         return [made, [*sync, "--python", str(venv / "bin" / "python"), *arguments]]
