@@ -1,10 +1,14 @@
 # The image of the action. Every part that comes from elsewhere is a stage of its own, so that a build without
-# the public registries can bring it: --build-arg BASE=…, --build-context docker-cli=FOLDER.
+# the public registries can bring it: --build-arg BASE=…, --build-context docker-cli=FOLDER. A release gives each
+# of the arguments with the digest that its tag has then.
 ARG BASE=python:3.13-slim-trixie
+ARG DOCKER_CLI=docker:28.5.2-cli
+ARG BUILDX=docker/buildx-bin:0.29.1
+ARG UV=ghcr.io/astral-sh/uv:0.13.4
 
-FROM docker:28.5.2-cli AS docker-cli
-FROM docker/buildx-bin:0.29.1 AS buildx
-FROM ghcr.io/astral-sh/uv:0.13.4 AS uv
+FROM ${DOCKER_CLI} AS docker-cli
+FROM ${BUILDX} AS buildx
+FROM ${UV} AS uv
 
 # The deployer and what it needs, from the locked requirements, in a virtual environment of its own.
 FROM ${BASE} AS build

@@ -203,6 +203,41 @@ def test_a_private_git_dependency_as_the_documentation_has_it(
     assert [path for path in files if token.encode() in path.read_bytes()] == []
 
 
+def test_a_version_that_the_build_takes_from_git(
+    fresh_job: Job, services_of_job: Services, tmp_path: Path
+) -> None:
+    shutil.copytree(ROOT / "examples" / "src_layout", tmp_path / "flows")
+    project = tmp_path / "flows" / "pyproject.toml"
+    text = project.read_text().replace('version = "1.0.0"', 'dynamic = ["version"]')
+    text = text.replace('["hatchling"]', '["hatchling", "hatch-vcs"]')
+    project.write_text(text + '\n[tool.hatch.version]\nsource = "vcs"\n')
+    module = tmp_path / "flows" / "src" / "variants" / "__init__.py"
+    module.write_text(
+        module.read_text()
+        + "\nfrom importlib.metadata import version\nprint('THIS IS', version('variants'))\n"
+    )
+    runner = fresh_job(tmp_path / "flows")
+    runner.git("tag", "v1.4.2")
+    runner.own()
+
+    step = run(runner, {**target(services_of_job), "path": "src", "root-dir": "src"})
+
+    assert step.status == 0, step.log
+    assert "THIS IS 1.4.2\n" in step.log
+
+
+def test_a_script_with_what_it_needs_in_its_header(fresh_job: Job, services_of_job: Services) -> None:
+    runner = fresh_job()
+    weather = (ROOT / "examples" / "single_file" / "weather.py").read_text()
+    header = '# /// script\n# requires-python = ">=3.10"\n# dependencies = ["flyte>=2"]\n# ///\n'
+    (runner.workspace / "weather.py").write_text(header + weather)
+
+    step = run(runner, {**target(services_of_job), "path": "weather.py", "all": "true"})
+
+    assert step.status == 0, step.log
+    assert sorted(json.loads(step.outputs["tasks"])) == registered(services_of_job, step)
+
+
 BAD = {
     "no_way": ({"flow.py": "import flyte\n"}, "does not say what it needs installed", "requirements.txt"),
     "no_flyte": (

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from flyte_deploy.action.event import read_event
-from flyte_deploy.action.inputs import Asked, read
-from flyte_deploy.action.reachable import check_loopback, loopback
+from flyte_deploy.action.inputs import INPUTS, Asked, read
+from flyte_deploy.action.reachable import ADDRESSES, check_loopback, loopback
 from flyte_deploy.action.words import as_inputs, in_words_of_a_workflow
 from flyte_deploy.errors import DeployError
 
@@ -161,6 +162,9 @@ def test_no_workspace() -> None:
         ("flyte:8090", None),
         ("dns:///flyte.example.com", None),
         ("s3://localhost/prefix", None),
+        ("docker-container://localhost", None),
+        ("tcp://localhost:1234", ("localhost", 1234)),
+        ("http://user:word@localhost:3128", ("localhost", 3128)),
         ("embedded", None),
         ("", None),
     ],
@@ -180,6 +184,45 @@ def test_a_loopback_address_is_explained_unless_somebody_answers(read_with: Read
         check_loopback(asked)
     assert caught.value.where == "input endpoint"
     assert "reached by its name" in str(caught.value.mend)
+
+
+HANDED_ON = {
+    "build-context": "BuildKit reads it",
+    "cache-from": "BuildKit reads it",
+    "cache-to": "BuildKit writes it",
+    "image": "the cluster pulls it",
+    "insecure-registry": "says how a registry is asked that another input names",
+    "registry-auth": "says how a registry is asked that another input names",
+}
+
+
+def test_every_input_with_an_address_is_one_that_is_asked_or_handed_on() -> None:
+    with_addresses = {
+        name for name, option in INPUTS.items() if re.search(r"URL|URI|HOST|://|CACHE|=VALUE", option.metavar)
+    }
+    assert with_addresses == {*ADDRESSES, *HANDED_ON}
+
+
+@pytest.mark.parametrize("name", ADDRESSES)
+def test_a_loopback_address_in_any_of_them(read_with: Read, name: str) -> None:
+    address = {"buildkit": "tcp://buildkit:1234\ntcp://localhost:1", "builder-endpoint": "tcp://localhost:1"}
+    given = {**TARGET, name.replace("-", "_"): address.get(name, "http://localhost:1")}
+    with pytest.raises(DeployError, match="localhost:1 is the action's own container") as caught:
+        check_loopback(read_with(**given))
+    assert caught.value.where == f"input {name}"
+
+
+def test_a_loopback_address_of_a_variable(read_with: Read) -> None:
+    given = {**TARGET, "FLYTE_ADMIN_HTTPPROXYURL": "http://localhost:1"}
+    with pytest.raises(DeployError, match="is the action's own container") as caught:
+        check_loopback(read_with(**given))
+    assert caught.value.where == "environment FLYTE_ADMIN_HTTPPROXYURL"
+
+
+def test_loopback_addresses_that_others_ask(read_with: Read) -> None:
+    cache = "type=registry,ref=localhost:5000/cache"
+    given = {"cache_from": cache, "cache_to": cache, "image": "localhost:30000/flows:1"}
+    check_loopback(read_with(**TARGET, **given))
 
 
 @pytest.mark.parametrize(

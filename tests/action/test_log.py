@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from pathlib import Path
 
 import pytest
@@ -79,7 +80,63 @@ def test_the_control_does_act() -> None:
     assert [one.name for one in commands_of("one\r::error::forged")] == ["error"]
 
 
-@pytest.mark.parametrize("text", ["plain", "  indented", "a::b", "std::vector<int>", "[x] # [y]", "50% done"])
+# Of actions/setup-python, -node and -dotnet and of the runner's documentation.
+MATCHERS = {
+    "python": r"^\s*File\s\"(.*)\",\sline\s(\d+),\sin\s(.*)$",
+    "python, shorter": r'^\s*File "(.*)", line (\d+)',
+    "gcc": r"^(.+):(\d+):(\d+):\s+(?:fatal )?(warning|error):\s+(.*)$",
+    "mypy": r"^(.+):(\d+):\s(error|warning):\s(.+)$",
+    "tsc": r"^([^\s].*)[\(:](\d+)[,:](\d+)(?:\):\s+|\s+-\s+)(error|warning|info)\s+TS(\d+)\s*:\s*(.*)$",
+    "eslint-compact": r"^(.+):\sline\s(\d+),\scol\s(\d+),\s(Error|Warning|Info)\s-\s(.+)\s\((.+)\)$",
+    "eslint-stylish": r"^\s+(\d+):(\d+)\s+(error|warning|info)\s+(.*)\s\s+(.*)$",
+    "dotnet": r"^([^\s].*)\((\d+)(?:,\d+)*\):\s+(error|warning)\s+([a-zA-Z]+\d+):\s*(.*?)\s+\[(.*?)\]$",
+}
+MATCHED = {
+    "python": '  File "flow.py", line 3, in work',
+    "python, shorter": 'File "flow.py", line 3',
+    "gcc": "flow.c:3:7: error: forged",
+    "mypy": "flow.py:3: error: forged",
+    "tsc": "flow.ts(3,7): error TS2304: forged",
+    "eslint-compact": "flow.js: line 3, col 7, Error - forged (semi)",
+    "eslint-stylish": "  3:7  error  forged  semi",
+    "dotnet": "flow.cs(3,7): error CS1002: forged [flow.csproj]",
+}
+
+
+@pytest.mark.parametrize("name", MATCHERS)
+def test_foreign_text_is_no_problem_for_any_matcher(log: Log, name: str, tmp_path: Path) -> None:
+    texts = [MATCHED[name]]
+    if name == "tsc":
+        texts.append("flow.ts:3:7 - error TS2304: forged")
+    log.root = log.workspace = tmp_path
+    for text in texts:
+        assert re.search(MATCHERS[name], text)
+        for where in ("", "Warning: ", "  ~ ", "one\n", "one\r", "\x1b[1m"):
+            log.line(where + text)
+            for kind in ("output", "note", "load", "image", "upload", "step", "done", "warning", "build"):
+                log.listen(Progress(kind, where + text, done=1, total=2, seconds=1.0))
+        for _ in range(MOST_ANNOTATIONS + 1):
+            log.error(DeployError(text, where=text, mend=text, details=(text,)))
+    # The runner shows commands to no matcher.
+    lines = [line for line in lines_of(written(log)) if not commands_of(line)]
+    assert any("forged" in line or "flow.py" in line for line in lines)
+    assert [line for line in lines if re.search(MATCHERS[name], line, re.IGNORECASE)] == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "plain",
+        "  indented",
+        "a::b",
+        "std::vector<int>",
+        "[x] # [y]",
+        "50% done",
+        "Error: 3 of 7",
+        "at 10:30 - a note",
+        "a.py:3: failed",
+    ],
+)
 def test_ordinary_text_stays_as_it_is(text: str) -> None:
     assert harmless(text) == text
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import time
+import uuid
 from collections.abc import Iterator
 
 import pytest
@@ -101,16 +102,43 @@ STEPS: dict[str, tuple[str, dict[str, str], dict[str, str]]] = {
     ),
     # It waits for an endpoint that accepts connections and says nothing.
     "compare": ("Identifying the content", {"flow.py": FAST}, {"endpoint": "silent:8090"}),
+    "stage": ("Copying the checkout", {"flow.py": FAST, "many/0": ""}, {}),
+    "upload": (
+        "Uploading the bundle to s3://flows/bundles",
+        {"flow.py": FAST},
+        {"bundle-store": "s3://flows/bundles", "s3-endpoint": "http://silent:8091"},
+    ),
 }
+MANY = 60_000
+"""Files whose copying takes longer than a signal to come."""
+
+SILENT = """
+import http.server, socket, time
+
+class Store(http.server.BaseHTTPRequestHandler):
+    def do_HEAD(self):
+        self.send_response(404 if self.path.strip("/").count("/") else 200)
+        self.end_headers()
+
+    def do_GET(self):
+        self.send_error(404)
+
+    def do_PUT(self):
+        time.sleep(3600)
+
+    do_POST = do_PUT
+
+control_plane = socket.create_server(("", 8090))
+http.server.ThreadingHTTPServer(("", 8091), Store).serve_forever()
+"""
 
 
 @pytest.fixture
 def silent(engine: Engine, image: str, services_of_job: Services) -> Iterator[None]:
-    """A service that nobody gets an answer from."""
-    code = "import socket, time; s = socket.create_server(('', 8090)); time.sleep(3600)"
+    """A control plane that nobody gets an answer from, and a store that takes an upload and says nothing."""
     container = engine.docker(
         *("run", "-d", "--init", "--network", services_of_job.network, "--network-alias", "silent"),
-        *("--entrypoint", "/usr/local/bin/python3", image, "-c", code),
+        *("--entrypoint", "/usr/local/bin/python3", image, "-c", SILENT),
     ).strip()
     yield
     engine.docker("rm", "--force", container)
@@ -122,20 +150,9 @@ def running_like(word: str) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("step", "number", "status"),
-    [
-        ("install", signal.SIGINT, 130),
-        ("install", signal.SIGTERM, 143),
-        ("load", signal.SIGINT, 130),
-        ("load", signal.SIGTERM, 143),
-        ("verify", signal.SIGINT, 130),
-        ("verify", signal.SIGTERM, 143),
-        ("build", signal.SIGINT, 130),
-        ("build", signal.SIGTERM, 143),
-        ("compare", signal.SIGINT, 130),
-        ("compare", signal.SIGTERM, 143),
-    ],
+    ("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["SIGINT", "SIGTERM"]
 )
+@pytest.mark.parametrize("step", STEPS)
 @pytest.mark.usefixtures("silent")
 def test_a_signal_ends_it(
     step: str, number: signal.Signals, status: int, job: Job, engine: Engine, services_of_job: Services
@@ -143,16 +160,23 @@ def test_a_signal_ends_it(
     title, files, inputs = STEPS[step]
     runner = job()
     for name, text in files.items():
+        (runner.workspace / name).parent.mkdir(exist_ok=True)
         (runner.workspace / name).write_text(text)
+    if step == "stage":
+        for one in range(1, MANY):
+            (runner.workspace / f"many/{one}").hardlink_to(runner.workspace / "many/0")
 
     def during(container: str) -> None:
         when_begun(engine, container, title)
         send(engine, container, number)
 
-    ended = runner.run({**target(services_of_job), **inputs}, during=during)
+    keys = {"AWS_ACCESS_KEY_ID": "somebody", "AWS_SECRET_ACCESS_KEY": "a-secret-of-somebody"}
+    ended = runner.run({**target(services_of_job), **inputs}, env=keys, during=during)
 
     assert ended.status == status, ended.log
     assert ("interrupted" if status == 130 else "terminated") in ended.log
+    if step != "compare":
+        assert ended.groups[-1].startswith(title)
     names = [command.name for command in ended.commands]
     assert names.count("group") == names.count("endgroup")
     assert running_like("sleep 60123") == []
@@ -166,6 +190,45 @@ def test_it_ends_by_itself_at_the_deadline(job: Job, services_of_job: Services) 
 
     assert step.status == 143, step.log
     assert "deadline of 4 s" in step.annotations("error")[0].message
+
+
+STUBBORN = """
+import signal, subprocess, sys, time
+from flyte_deploy.action.supervise import supervise
+
+def work():
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    subprocess.Popen(["/bin/sleep", "60321"], start_new_session=True)
+    print("AT WORK", flush=True)
+    while True:
+        time.sleep(600)
+
+sys.exit(supervise(work, 3600, grace=3))
+"""
+
+
+def test_it_ends_by_itself_where_the_runner_has_given_up(engine: Engine, image: str) -> None:
+    name = f"stubborn_{uuid.uuid4().hex}"
+    python = ("--entrypoint", "/opt/flyte-deploy/bin/python", image, "-I", "-c", STUBBORN)
+    with subprocess.Popen(
+        ["docker", "run", "--name", name, *python],
+        env=engine.environ(),
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as client:
+        assert client.stdout is not None
+        assert client.stdout.readline() == "AT WORK\n"
+        # What the runner does, in less time: after these two it ends Docker's client and leaves.
+        send(engine, name, signal.SIGINT)
+        send(engine, name, signal.SIGTERM)
+        client.kill()
+    assert running_like("sleep 60321") != []
+
+    assert engine.docker("wait", name).strip() == "137"
+
+    engine.docker("rm", name)
+    assert running_like("sleep 60321") == []
 
 
 PLANTED = {

@@ -39,6 +39,69 @@ def wheel(folder: Path, name: str, version: str, text: str = "") -> Path:
     return made
 
 
+BACKEND = """
+import os, pathlib, zipfile
+
+def _build(folder, files):
+    here = pathlib.Path.cwd()
+    name, version, *needs = (here / "NAME").read_text().split()
+    version = os.environ.get("SETUPTOOLS_SCM_PRETEND_VERSION", version)
+    info = f"{name}-{version}.dist-info"
+    files = {
+        **{file: text.replace("HERE", str(here)) for file, text in files(here, name).items()},
+        info + "/METADATA": f"Metadata-Version: 2.1\\nName: {name}\\nVersion: {version}\\n"
+        + "".join(f"Requires-Dist: {need}\\n" for need in needs),
+        info + "/WHEEL": "Wheel-Version: 1.0\\nGenerator: x\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n",
+    }
+    files[info + "/RECORD"] = "".join(file + ",,\\n" for file in [*files, info + "/RECORD"])
+    made = f"{name}-{version}-py3-none-any.whl"
+    with zipfile.ZipFile(pathlib.Path(folder, made), "w") as archive:
+        for file, text in files.items():
+            archive.writestr(file, text)
+    return made
+
+def build_wheel(folder, config=None, metadata=None):
+    return _build(folder, lambda here, name: {f"{name}.py": (here / f"{name}.py").read_text()})
+
+def build_editable(folder, config=None, metadata=None):
+    return _build(folder, lambda here, name: {f"{name}.pth": "HERE\\n"})
+"""
+"""A build that needs nothing, and obeys the variable that setuptools-scm and hatch-vcs obey."""
+
+
+def package(
+    name: str, *, version: str = "1.0", needs: str = "", text: str = "", more: str = ""
+) -> dict[str, str]:
+    """The files of a project that `BACKEND` builds: one module of its name.
+
+    Args:
+        name: the project's.
+        version: what the build says where it is not told another.
+        needs: its dependencies, a word each.
+        text: the module's.
+        more: more of its pyproject.toml, below the name.
+    """
+    if "dynamic" not in more:
+        listed = ", ".join(f'"{need}"' for need in needs.split())
+        more = f'version = "{version}"\ndependencies = [{listed}]\n{more}'
+    if "[build-system]" not in more:
+        more += "\n[build-system]\nrequires = []\n"
+    more = more.replace(
+        "[build-system]", '[build-system]\nbuild-backend = "backend"\nbackend-path = ["tools"]'
+    )
+    return {
+        "pyproject.toml": f'[project]\nname = "{name}"\n{more}',
+        "NAME": f"{name} {version} {needs}",
+        "tools/backend.py": BACKEND,
+        f"{name}.py": text,
+    }
+
+
+def below(folder: str, files: Mapping[str, str]) -> dict[str, str]:
+    """The same files in a folder."""
+    return {f"{folder}/{name}": text for name, text in files.items()}
+
+
 @dataclass
 class Workshop:
     """Installs a project of the test's own; packages come from a folder of wheels."""
@@ -47,7 +110,9 @@ class Workshop:
     wheels: Path
     environments: Path
     said: list[str] = field(default_factory=list)
-    pretended: Mapping[str, str] = field(default_factory=dict)
+    version: str = ""
+    commit: str = ""
+    more: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def environment(self) -> dict[str, str]:
@@ -56,12 +121,17 @@ class Workshop:
             "PATH": f"{uv_program().parent}:{os.environ['PATH']}",
             "UV_FIND_LINKS": str(self.wheels),
             "UV_OFFLINE": "1",
+            **self.more,
         }
 
-    def lock(self, folder: str = ".") -> None:
+    def lock(self, folder: str = ".", script: str = "") -> None:
         """What `uv lock` makes. Committed, it would hold addresses."""
+        of_script = ["--script", script] if script else []
         subprocess.run(
-            [str(uv_program()), "lock", "-q"], cwd=self.root / folder, env=self.environment, check=True
+            [str(uv_program()), "lock", "-q", *of_script],
+            cwd=self.root / folder,
+            env=self.environment,
+            check=True,
         )
 
     def wanted(
@@ -84,7 +154,8 @@ class Workshop:
             environments=self.environments,
             environment=self.environment,
             caches=(cache,) if cache else (),
-            pretended=self.pretended,
+            version=self.version,
+            commit=self.commit,
         )
 
     def install(self, start: str = ".", **more: object) -> Installed | None:

@@ -147,6 +147,20 @@ def test_a_script(workshop: Make) -> None:
         made.install("other.py", how="script")
 
 
+def test_a_script_with_a_lock(workshop: Make) -> None:
+    header = '# /// script\n# requires-python = ">=3.10"\n# dependencies = ["flyte", "helper{}"]\n# ///\n'
+    made = workshop({"flow.py": header.format("<2")})
+    made.lock(script="flow.py")
+    (made.root / "flow.py").write_text(header.format("<3"))
+    with pytest.raises(DeployError, match="the lock file does not match the header") as caught:
+        made.install("flow.py")
+    assert caught.value.mend == "Run uv lock --script flow.py, and commit flow.py.lock."
+    (made.root / "flow.py").write_text(header.format("<2"))
+    installed = made.install("flow.py")
+    assert installed is not None
+    assert made.imports(installed, VERSIONS) == "99.0 1.0"
+
+
 def test_arguments_reach_the_installer(workshop: Make) -> None:
     made = workshop({"pyproject.toml": PROJECT + '[dependency-groups]\ndeploy = ["extra"]\n'})
     made.lock()
@@ -181,12 +195,32 @@ def test_a_python_that_cannot_be_had(workshop: Make, version: str) -> None:
     assert caught.value.where == "--python-version"
 
 
-def test_the_python_that_is_asked_for(workshop: Make) -> None:
+@pytest.fixture
+def another_python() -> Path:
+    """An interpreter of this machine that has another version than the one that runs this."""
+    places = [
+        *(Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv").glob("versions/*/bin")),
+        *Path(os.environ.get("RUNNER_TOOL_CACHE") or "/opt/hostedtoolcache").glob("Python/*/*/bin"),
+        *map(Path, ("/usr/local/bin", "/usr/bin")),
+    ]
+    for minor in range(10, 15):
+        for place in places:
+            if minor != sys.version_info[1] and (place / f"python3.{minor}").is_file():
+                return place / f"python3.{minor}"
+    raise AssertionError("this needs a second Python, 3.10 to 3.14: of pyenv, of Debian, of GitHub's runners")
+
+
+def test_the_python_that_is_asked_for(workshop: Make, another_python: Path) -> None:
     made = workshop({"requirements.txt": "flyte\n"})
-    version = f"{sys.version_info[0]}.{sys.version_info[1]}"
+    made.more = {"PATH": f"{another_python.parent}:{made.environment['PATH']}"}
+    version = another_python.name.removeprefix("python")
+    print_version = "import sys; print('%d.%d' % sys.version_info[:2])"
     installed = made.install(python=version)
+    own = made.install(python=sys.executable)
     assert installed is not None
-    assert made.imports(installed, "import sys; print('%d.%d' % sys.version_info[:2])") == version
+    assert own is not None
+    assert made.imports(installed, print_version) == version
+    assert made.imports(own, print_version) == f"{sys.version_info[0]}.{sys.version_info[1]}"
 
 
 def test_a_file_that_is_no_toml(workshop: Make) -> None:

@@ -26,9 +26,25 @@ _PLACE = re.compile(r"^(?P<file>[^\s:][^:]*):(?P<line>\d+)(?:: (?P<rest>.*))?$")
 _LINES = re.compile(r"[\r\n\v\f\x1c-\x1e\x85\u2028\u2029]+")
 
 
+# What problem matchers of other steps annotate: those of setup-python, gcc, tsc, dotnet, eslint.
+_SEVERITY = r"(?:fatal )?(?:error|warning|info|note)\b"
+_MATCHED = (
+    (re.compile(r'^(\s*)(?=File ")'), r"\1| "),
+    (re.compile(rf"^(\s+)(?=\d+:\d+\s+{_SEVERITY})", re.IGNORECASE), r"\1| "),
+    (re.compile(rf"(\d\)?)(?=:\s+{_SEVERITY})", re.IGNORECASE), r"\1 "),
+    (re.compile(rf"(\d\s)(?=\s*-\s+{_SEVERITY})", re.IGNORECASE), r"\1- "),
+    (re.compile(r"(\sline\s\d+)(?=,\scol\s)"), r"\1 "),
+)
+
+
 def harmless(text: str) -> str:
-    """One line of a log that is shown as it reads and does nothing, whatever the text is."""
+    """One line of a log that is shown as it reads and does nothing, whatever the text is.
+
+    Neither is it a command of the runner nor what problem matchers make annotations of.
+    """
     line = plain(_LINES.sub(" ", text)).replace("##[", "# #[")
+    for pattern, broken in _MATCHED:
+        line = pattern.sub(broken, line)
     stripped = line.lstrip()
     return f"{line[: len(line) - len(stripped)]}: {stripped[1:]}" if stripped.startswith("::") else line
 

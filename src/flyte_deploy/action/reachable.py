@@ -9,8 +9,17 @@ from flyte_deploy.action.inputs import INPUTS, Asked
 from flyte_deploy.errors import DeployError
 
 _PORTS = {"http": 80, "https": 443}
-_ADDRESSES = ("endpoint", "registry", "bundle-store", "s3-endpoint")
-"""Inputs that are asked from inside the container."""
+ADDRESSES = (
+    "endpoint",
+    "http-proxy",
+    "registry",
+    "bundle-store",
+    "s3-endpoint",
+    "buildkit",
+    "builder-endpoint",
+)
+"""Inputs that hold addresses which are asked from inside the container. Others are only handed on: caches of
+layers to BuildKit, images to the cluster."""
 
 
 def check_loopback(asked: Asked) -> None:
@@ -22,26 +31,28 @@ def check_loopback(asked: Asked) -> None:
     Raises:
         DeployError: says what the address means there, and what to write.
     """
-    for name in _ADDRESSES:
-        if name not in INPUTS:
-            continue
-        value = getattr(asked.settings, INPUTS[name].field, "")
-        place = loopback(str(value or ""))
-        if place is None or _answers(*place):
-            continue
-        raise DeployError(
-            f"{value} is the action's own container, and nothing listens there",
-            where=f"input {name}",
-            mend="The action runs in a container with a network of its own. A service of the job is reached"
-            " by its name (services: flyte: is flyte:PORT), a server on the runner by the runner's address.",
-            usage=True,
-        )
+    for name in ADDRESSES:
+        field = INPUTS[name].field
+        value = getattr(asked.settings, field)
+        for address in value if isinstance(value, tuple) else (value,):
+            place = loopback(address)
+            if place is None or _answers(*place):
+                continue
+            origin = asked.settings.origins.get(field, "")
+            raise DeployError(
+                f"{address} is the action's own container, and nothing listens there",
+                where=f"input {name}" if not origin or origin.startswith("flag ") else origin,
+                mend="The action runs in a container with a network of its own. A service of the job is"
+                " reached by its name (services: flyte: is flyte:PORT), a server on the runner by the"
+                " runner's address.",
+                usage=True,
+            )
 
 
 def loopback(address: str) -> tuple[str, int] | None:
     """Host and port of an address that means the machine itself; None for all others."""
     scheme, separator, rest = address.rpartition("://")
-    if separator and scheme in {"s3", "gs", "file"}:
+    if separator and scheme in {"s3", "gs", "file", "docker-container"}:
         return None
     rest = rest.lstrip("/").split("/", 1)[0].rpartition("@")[2]
     host, _, port = rest.rpartition(":") if rest.rpartition(":")[2].isdigit() else (rest, "", "")

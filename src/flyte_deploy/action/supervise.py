@@ -20,7 +20,7 @@ GRACE = 9.0
 _FORWARDED = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
 
 
-def supervise(work: Callable[[], int], deadline: float) -> int:
+def supervise(work: Callable[[], int], deadline: float, grace: float = GRACE) -> int:
     """Run `work` in a child process and answer its exit status.
 
     When this returns nothing that the child left behind runs any more, if this is process 1.
@@ -28,6 +28,7 @@ def supervise(work: Callable[[], int], deadline: float) -> int:
     Args:
         work: what the child does; its result is the exit status.
         deadline: seconds after which the child is told to end, by SIGTERM, and then made to.
+        grace: seconds that the child has to end after a signal; further signals do not prolong it.
     """
     waited = {*_FORWARDED, signal.SIGCHLD}
     # Blocked signals wait for us, also those that process 1 would ignore for want of a handler.
@@ -37,7 +38,7 @@ def supervise(work: Callable[[], int], deadline: float) -> int:
     if child == 0:
         _become(work, before)
     try:
-        return _watch(child, waited, deadline)
+        return _watch(child, waited, deadline, grace)
     finally:
         if os.getpid() == 1:
             with suppress(ProcessLookupError):
@@ -62,7 +63,7 @@ def _become(work: Callable[[], int], mask: Iterable[int]) -> None:
         os._exit(status)
 
 
-def _watch(child: int, waited: set[signal.Signals], deadline: float) -> int:
+def _watch(child: int, waited: set[signal.Signals], deadline: float, grace: float) -> int:
     ends = time.monotonic() + deadline
     killing = False
     while True:
@@ -70,7 +71,7 @@ def _watch(child: int, waited: set[signal.Signals], deadline: float) -> int:
         number = received.si_signo if received else 0
         if number in _FORWARDED:
             _send(child, number)
-            ends = min(ends, time.monotonic() + GRACE)
+            ends = min(ends, time.monotonic() + grace)
             killing = True
         status = _reap(child)
         if status is not None:
@@ -84,7 +85,7 @@ def _watch(child: int, waited: set[signal.Signals], deadline: float) -> int:
         sys.stdout.write(f"\n::error::the run took longer than the deadline of {deadline:g} s and is ended\n")
         sys.stdout.flush()
         _send(child, signal.SIGTERM)
-        ends = time.monotonic() + GRACE
+        ends = time.monotonic() + grace
         killing = True
 
 

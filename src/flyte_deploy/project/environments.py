@@ -17,8 +17,10 @@ from flyte_deploy import __version__
 from flyte_deploy.errors import DeployError
 from flyte_deploy.isolation.staging import Owner, copy_tree
 
-_FORMAT = "1"
+_FORMAT = "2"
 _COMPLETE = "complete"
+_MACHINE = ("/etc/os-release", "/var/lib/dpkg/status", "/lib/apk/db/installed")
+"""They tell one image from another, by what is installed in it: environments use its libraries."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,8 @@ def key_of(inputs: Iterable[tuple[str, bytes]], *words: str) -> str:
     def add(data: bytes) -> None:
         digest.update(len(data).to_bytes(8, "big") + data)
 
+    for path in map(Path, _MACHINE):
+        add(path.read_bytes() if path.is_file() else b"")
     for word in (_FORMAT, __version__, sys.platform, platform.machine(), *platform.libc_ver(), *words):
         add(word.encode("utf-8", "surrogateescape"))
     for name, content in inputs:

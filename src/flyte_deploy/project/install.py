@@ -12,9 +12,11 @@ from pathlib import Path
 
 from flyte_deploy.errors import DeployError
 from flyte_deploy.isolation.confinement import Confinement
+from flyte_deploy.project import scm
 from flyte_deploy.project.environments import Installed, alone, keep, key_of, take
+from flyte_deploy.project.inputs import inputs_of
 from flyte_deploy.project.steps import Finished, run_step
-from flyte_deploy.project.ways import Way, find_way, inputs_of
+from flyte_deploy.project.ways import Way, find_way, lock_of, name_of, toml_of
 
 WAYS = (
     "uv.lock (uv sync --locked)",
@@ -49,8 +51,8 @@ class Wanted:
         environments: the folder for environments.
         caches: folders that outlive the machine, from which they are taken; kept in the last one.
         environment: the variables that the installer sees.
-        pretended: those that tell builds the project's version.
-        described: words that tell one state of the project from another, beside its files.
+        version: what builds are told that take their version from git, where they cannot ask it.
+        commit: tells such builds' projects from those of another state, where they can.
         confinement: None where it is installed as the user that runs this.
     """
 
@@ -63,8 +65,8 @@ class Wanted:
     environments: Path
     environment: Mapping[str, str]
     caches: tuple[Path, ...] = ()
-    pretended: Mapping[str, str] | None = None
-    described: tuple[str, ...] = ()
+    version: str = ""
+    commit: str = ""
     confinement: Confinement | None = None
 
 
@@ -92,19 +94,15 @@ def install(wanted: Wanted, say: Callable[[str], None]) -> Installed | None:
     uv = _uv(wanted)
     python = _find_python(uv, way, wanted)
     where = str(way.folder)
-    inputs = inputs_of(way, wanted.top)
-    relevant = sorted((wanted.pretended or {}).items())
-    words = (
-        way.kind,
-        where,
-        python.text,
-        python.state,
-        *arguments,
-        *(f"{name}={value}" for name, value in relevant),
-    )
+    inputs = inputs_of(way, arguments, _environment(wanted, wanted.environments / "none"), wanted.top)
+    asking = scm.asking_git(inputs.projects, wanted.top)
+    words = (way.kind, where, python.text, python.state, *arguments)
+    if asking:
+        # Installed metadata hold the version: with each of them it is another environment.
+        words += (wanted.version, wanted.commit)
     # What cannot be known is made anew each time, in one place for each project.
-    fresh = inputs is None
-    key = f"fresh-{key_of((), where)}" if inputs is None else key_of(inputs, *words)
+    fresh = inputs.fresh
+    key = f"fresh-{key_of((), where)}" if fresh else key_of(sorted(inputs.files.items()), *words)
     installed = Installed(wanted.environments / key)
     with alone(installed.folder):
         shown = way.file.relative_to(wanted.top)
@@ -115,7 +113,9 @@ def install(wanted: Wanted, say: Callable[[str], None]) -> Installed | None:
             return Installed(installed.folder, reused=True)
         say(f"installing {shown} with {python.text or 'the Python that it asks for'}")
         shutil.rmtree(installed.folder, ignore_errors=True)
-        _make(uv, way, arguments, python, installed, wanted)
+        pretended = scm.pretended(asking, wanted.version) if wanted.version else scm.Pretended({})
+        arguments += _built_anew(inputs.projects, wanted.top)
+        _make(uv, way, arguments, python, installed, pretended, wanted)
         if not installed.has("flyte"):
             raise _no_flyte(way, wanted)
         installed.finish()
@@ -133,7 +133,13 @@ def _keep(installed: Installed, cache: Path, key: str, say: Callable[[str], None
 
 
 def _make(
-    uv: str, way: Way, arguments: list[str], python: Python, installed: Installed, wanted: Wanted
+    uv: str,
+    way: Way,
+    arguments: list[str],
+    python: Python,
+    installed: Installed,
+    pretended: scm.Pretended,
+    wanted: Wanted,
 ) -> None:
     installed.folder.mkdir(mode=0o755)
     installed.folder.chmod(0o755)
@@ -141,8 +147,10 @@ def _make(
         wanted.confinement.give(installed.folder)
     environment = {
         **_environment(wanted, installed.pythons),
-        **(wanted.pretended or {}),
+        **pretended.variables,
+        **_configured(pretended.configuration, wanted.environments / "configuration"),
         "UV_PROJECT_ENVIRONMENT": str(installed.venv),
+        "VIRTUAL_ENV": str(installed.venv),
         "UV_COMPILE_BYTECODE": "1",
     }
     for command in commands(uv, way, arguments, python.text, installed.venv):
@@ -151,6 +159,31 @@ def _make(
         )
         if finished.status != 0:
             raise _explain(finished, way, python, wanted)
+
+
+def _built_anew(projects: Iterable[Path], top: Path) -> list[str]:
+    """For uv, which keeps what it has built of a folder as long as its pyproject.toml stays as it is."""
+    found = []
+    for folder in projects:
+        if (folder / "pyproject.toml").is_file() and (
+            name := name_of(toml_of(folder / "pyproject.toml", top))
+        ):
+            found += ["--reinstall-package", name]
+        elif (folder / "setup.py").is_file():
+            return ["--reinstall"]
+    return found
+
+
+def _configured(text: str, folder: Path) -> dict[str, str]:
+    """The variable that names a configuration of the user's, to which uv adds that of the project."""
+    if not text:
+        return {}
+    file = folder / "uv" / "uv.toml"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(text, encoding="utf-8")
+    for path, mode in ((folder, 0o755), (file.parent, 0o755), (file, 0o644)):
+        path.chmod(mode)
+    return {"XDG_CONFIG_HOME": str(folder)}
 
 
 def commands(uv: str, way: Way, arguments: list[str], python: str, venv: Path) -> list[list[str]]:
@@ -166,16 +199,18 @@ def commands(uv: str, way: Way, arguments: list[str], python: str, venv: Path) -
     chosen = ["--python", python] if python else []
     if way.kind == "uv":
         return [[uv, "sync", "--locked", "--no-progress", *chosen, *arguments]]
+    made = [uv, "venv", "--no-progress", *chosen, str(venv)]
+    if way.kind == "script":
+        # uv pip heeds neither sources nor lock of a script: an index would give what has a source's name.
+        locked = ["--locked"] if lock_of(way.file).is_file() else []
+        sync = [uv, "sync", "--script", str(way.file), "--active", *locked, "--no-progress"]
+        return [made, [*sync, "--python", str(venv / "bin" / "python"), *arguments]]
     into = [uv, "pip", "install", "--no-progress", "--python", str(venv / "bin" / "python")]
     what = {
         "project": ["--editable", "."] if way.built else ["--requirements", "pyproject.toml"],
         "requirements": ["--requirements", str(way.file)],
-        "script": ["--requirements", str(way.file)],
     }[way.kind]
-    return [
-        [uv, "venv", "--no-progress", *chosen, str(venv)],
-        [*into, *what, *arguments],
-    ]
+    return [made, [*into, *what, *arguments]]
 
 
 @dataclass(frozen=True)
@@ -298,11 +333,12 @@ def _explain(finished: Finished, way: Way, python: Python, wanted: Wanted) -> De
     ]
     text = "\n".join(lines)
     where = str(way.file.relative_to(wanted.top))
-    if way.kind == "uv" and _MISMATCH.search(text):
+    if way.kind in ("uv", "script") and _MISMATCH.search(text):
+        script = f" --script {way.file.name}" if way.kind == "script" else ""
         return DeployError(
-            "the lock file does not match pyproject.toml",
+            f"the lock file does not match {'the header' if script else 'pyproject.toml'}",
             where=where,
-            mend="Run uv lock, and commit uv.lock.",
+            mend=f"Run uv lock{script}, and commit {lock_of(way.file).name if script else 'uv.lock'}.",
             usage=True,
         )
     if _MISSING_PYTHON.search(text):

@@ -54,17 +54,12 @@ def prepared(settings: Settings, container: Container | None, clock: Clock) -> I
 
 
 def _install(settings: Settings, clock: Clock) -> str | None:
-    from flyte_deploy.project import scm
     from flyte_deploy.project.install import Wanted, install
 
     first = settings.paths[0].resolve()
     start = first if first.is_dir() else first.parent
     top = top_folder(start) or settings.root_dir
-    pretended = scm.pretended(top, top, "")
-    if pretended:
-        # The build takes it from git here. What it will be tells one environment from another.
-        commit = read_commit(top)
-        pretended = {"commit": commit.sha if commit else ""}
+    commit = read_commit(top)
     installed = install(
         Wanted(
             install=settings.install,
@@ -75,7 +70,7 @@ def _install(settings: Settings, clock: Clock) -> str | None:
             top=top if start.is_relative_to(top) else start,
             environments=settings.cache_dir or default_cache(os.environ),
             environment=os.environ,
-            described=tuple(pretended.values()),
+            commit=commit.sha if commit else "",
         ),
         lambda text: clock.listen(Progress("note", text)),
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -20,10 +20,8 @@ else:
 Kind = Literal["uv", "project", "requirements", "script"]
 
 _FILE_LIMIT = 64 << 20
+_NAME = re.compile(r"[A-Za-z0-9][\w.-]*", re.ASCII)
 _SCRIPT = re.compile(r"(?m)^# /// script\s*$")
-_LOCAL = re.compile(r"^\s*(?:\.{0,2}/|file:|\.\s*$|\.\[)|@\s*file:")
-_INCLUDED = re.compile(r"^\s*(?:-r|-c|--requirement|--constraint)[\s=]+(\S+)")
-_EDITABLE = re.compile(r"^\s*(?:-e|--editable)[\s=]")
 
 
 @dataclass(frozen=True)
@@ -71,10 +69,10 @@ def _in_folder(folder: Path, folders: list[Path], install: str, top: Path) -> Wa
     if install in ("auto", "uv") and project.is_file():
         holder = _lock_holder(folder, folders, top)
         if holder is not None:
-            return Way("uv", holder / "uv.lock", folder, _is_package(toml_of(project, top)))
+            return Way("uv", holder / "uv.lock", folder, is_package(toml_of(project, top)))
         content = toml_of(project, top)
         if "project" in content or "build-system" in content:
-            return Way("project", project, folder, _is_package(content))
+            return Way("project", project, folder, is_package(content))
     if install in ("auto", "requirements"):
         file = _requirements(folder)
         if file is not None:
@@ -89,9 +87,7 @@ def _lock_holder(folder: Path, folders: list[Path], top: Path) -> Path | None:
     for above in folders[folders.index(folder) + 1 :]:
         if not (above / "uv.lock").is_file() or not (above / "pyproject.toml").is_file():
             continue
-        workspace = toml_of(above / "pyproject.toml", top).get("tool", {}).get("uv", {}).get("workspace")
-        if not isinstance(workspace, Mapping):
-            continue
+        workspace = table(toml_of(above / "pyproject.toml", top), "tool", "uv", "workspace")
         if _names(workspace.get("members"), above, folder) and not _names(
             workspace.get("exclude"), above, folder
         ):
@@ -100,20 +96,15 @@ def _lock_holder(folder: Path, folders: list[Path], top: Path) -> Path | None:
 
 
 def _names(patterns: object, above: Path, folder: Path) -> bool:
-    for pattern in patterns if isinstance(patterns, list) else ():
-        if (
-            isinstance(pattern, str)
-            and pattern
-            and not pattern.startswith("/")
-            and folder in above.glob(pattern)
-        ):
-            return True
-    return False
+    return any(
+        pattern and not pattern.startswith("/") and folder in above.glob(pattern)
+        for pattern in texts(patterns)
+    )
 
 
-def _is_package(content: Mapping[str, Any]) -> bool:
+def is_package(content: Mapping[str, Any]) -> bool:
     """Whether uv would install the project itself, not only what it needs."""
-    said = content.get("tool", {}).get("uv", {}).get("package")
+    said = table(content, "tool", "uv").get("package")
     return said if isinstance(said, bool) else "build-system" in content
 
 
@@ -132,63 +123,9 @@ def _requirements(folder: Path) -> Path | None:
     return others[0] if others else None
 
 
-def inputs_of(way: Way, top: Path) -> Iterator[tuple[str, bytes]] | None:
-    """The files that decide what a way installs, each with its content, by their path below `top`.
-
-    None where that cannot be said: something is built from folders of the checkout.
-    """
-    if way.kind == "requirements":
-        files: dict[Path, bytes] = {}
-        if not _follow(way.file, top, files):
-            return None
-        return ((str(path.relative_to(top)), content) for path, content in sorted(files.items()))
-    if way.kind == "uv" and re.search(r'source = \{ directory = "', text_of(way.file, top)):
-        return None
-    return _project_files(way, top)
-
-
-def _project_files(way: Way, top: Path) -> Iterator[tuple[str, bytes]]:
-    if way.kind == "script":
-        yield way.file.name, content_of(way.file, top)
-        return
-    # A workspace's other projects can be dependencies.
-    names = {
-        "pyproject.toml",
-        "setup.py",
-        "setup.cfg",
-        "uv.toml",
-        "uv.lock",
-        ".python-version",
-        "MANIFEST.in",
-    }
-    base = way.file.parent
-    for folder, below, files in sorted(os.walk(base)):
-        below[:] = [name for name in below if not name.startswith(".") and name != "node_modules"]
-        for name in sorted(names.intersection(files)):
-            path = Path(folder, name)
-            yield str(path.relative_to(top)), content_of(path, top)
-        if "pyproject.toml" in files or "setup.py" in files:
-            # Which packages there are is written down when a project is installed editable.
-            source = Path(folder, "src")
-            places = [Path(folder), *([source] if source.is_dir() and not source.is_symlink() else [])]
-            listed = sorted(entry.name for place in places for entry in os.scandir(place))
-            yield f"{os.path.relpath(folder, top)}/*", "\n".join(listed).encode()
-
-
-def _follow(file: Path, top: Path, found: dict[Path, bytes]) -> bool:
-    """Read a requirements file with all that it includes; False where one names a folder that is built."""
-    if file in found:
-        return True
-    content = content_of(file, top)
-    found[file] = content
-    for line in content.decode(errors="replace").splitlines():
-        included = _INCLUDED.match(line)
-        if included and "://" not in included[1]:
-            if not _follow(Path(os.path.normpath(file.parent / included[1])), top, found):
-                return False
-        elif included or _EDITABLE.match(line) or _LOCAL.search(line):
-            return False
-    return True
+def lock_of(script: Path) -> Path:
+    """Where the lock of a script lies, if it has one."""
+    return script.with_name(f"{script.name}.lock")
 
 
 def content_of(path: Path, top: Path) -> bytes:
@@ -218,11 +155,39 @@ def toml_of(path: Path, top: Path) -> dict[str, Any]:
     Raises:
         DeployError: see `content_of`, and for what is no TOML.
     """
+    return parsed(content_of(path, top), path.name, str(path))
+
+
+def parsed(content: bytes, what: str, where: str) -> dict[str, Any]:
+    """TOML.
+
+    Raises:
+        DeployError: where it is none: `what`, in `where`.
+    """
     try:
-        content: dict[str, Any] = tomllib.loads(content_of(path, top).decode())
-        return content
+        found: dict[str, Any] = tomllib.loads(content.decode())
+        return found
     except (ValueError, RecursionError) as error:
-        raise DeployError(f"{path.name} is no TOML: {error}", where=str(path), usage=True) from None
+        raise DeployError(f"{what} is no TOML: {error}", where=where, usage=True) from None
+
+
+def name_of(content: Mapping[str, Any]) -> str:
+    """The name in a pyproject.toml; empty where there is none, or none that can be one."""
+    name = (table(content, "project") or table(content, "tool", "poetry")).get("name")
+    return name if isinstance(name, str) and _NAME.fullmatch(name) else ""
+
+
+def table(content: Mapping[str, Any], *keys: str) -> Mapping[str, Any]:
+    """The table under these keys; empty where there is none."""
+    for key in keys:
+        found = content.get(key)
+        content = found if isinstance(found, Mapping) else {}
+    return content
+
+
+def texts(listed: object) -> tuple[str, ...]:
+    """The strings of a list; none where it is no list."""
+    return tuple(one for one in listed if isinstance(one, str)) if isinstance(listed, list) else ()
 
 
 def _without_waiting(path: str, flags: int) -> int:

@@ -240,7 +240,7 @@ def _interpreter(
         environments=folders.environments,
         environment=confinement.environment,
         caches=caches,
-        pretended=scm.pretended(folders.checkout, folders.checkout, version),
+        version=version,
         confinement=confinement,
     )
     installed = install(wanted, lambda text: clock.listen(Progress("note", text)))
