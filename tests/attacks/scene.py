@@ -21,8 +21,10 @@ from typing import Any
 from tests.cache import cache_folder, uv_program
 
 PROJECT = Path(__file__).with_name("project")
+CONTROL = Path(__file__).with_name("control.py")
 DEPLOYER = Path(__file__).with_name("deployer.py")
 WORD = "planted-secret"
+CERTIFICATE = "-----BEGIN CERTIFICATE-----\nMIIB+/0=\n-----END CERTIFICATE-----\n"
 SDK = "2.12.1"
 
 
@@ -74,16 +76,34 @@ class Scene:
             "home": str(github / "home"),
             "workspace": str(self.workspace),
             "socket": str(self.folder / "run" / "docker.sock"),
+            "datagrams": str(self.folder / "run" / "datagrams.sock"),
             "abstract": self.abstract,
             "loopback": self.loopback,
             "programs": str(self.folder / "bin"),
         }
+
+    @property
+    def certificates(self) -> dict[str, str]:
+        """The workflow's variables that name files of certificates in the checkout."""
+        found = {
+            "CURL_CA_BUNDLE": self.workspace / "ca.pem",
+            "PIP_CERT": self.workspace / "link.pem",
+            "REQUESTS_CA_BUNDLE": self.workspace / "process.pem",
+        }
+        return {name: str(path) for name, path in found.items() if os.path.lexists(path)}
 
     def check_out(self, project: Path | None = None, files: Mapping[str, str] | None = None) -> None:
         """Fill the workspace with a repository, of a project or of files."""
         for folder in ("github", "run"):
             (self.folder / folder).chmod(0o755)
         shutil.rmtree(self.workspace)
+        if project is not None:
+            # Links are refused before, where inputs are read; here nobody looks.
+            links = {
+                "link.pem": f"-> {self.folder}/github/home/notes",
+                "process.pem": "-> /proc/self/environ",
+            }
+            files = {**links, "ca.pem": f"{CERTIFICATE}{WORD}\n", **(files or {})}
         plant_checkout(self.workspace, project, files or {})
 
     def run(
@@ -106,7 +126,7 @@ class Scene:
         for folder in ("github", "run"):
             (self.folder / folder).chmod(0o755)
         described = self.folder / "scene.json"
-        mounts = [*(self.folder / "github").iterdir(), self.folder / "run" / "docker.sock"]
+        mounts = [*(self.folder / "github").iterdir(), *(self.folder / "run").iterdir()]
         described.write_text(
             json.dumps(
                 {
@@ -115,7 +135,7 @@ class Scene:
                     "path": f"{self.folder / 'bin'}:/usr/bin:/bin",
                     "mounts": [str(mount) for mount in mounts],
                     "held_open": str(self.folder / "github" / "home" / "notes"),
-                    "environment": self.environment,
+                    "environment": {**self.certificates, **self.environment},
                     "endpoint": endpoint,
                     "network": network,
                     "landlock": landlock,
@@ -154,40 +174,26 @@ class Scene:
         found: dict[str, Any] = json.loads(outcome.read_text())
         return found
 
-    def control(self) -> dict[str, Attempt]:
-        """The same probes as root, who is not confined, against a process that holds the secret."""
-        with victim() as pid, (self.folder / "github" / "home" / "notes").open() as held:
-            places = {**self.places, "victim": pid}
-            ran = subprocess.run(
-                [sys.executable, str(self.workspace / "probes.py")],
-                env={**os.environ, "ATTACK_PLACES": json.dumps(places), "OWN": WORD},
-                capture_output=True,
-                text=True,
-                timeout=120,
-                check=True,
-                pass_fds=(held.fileno(),),
-            )
-        return attempts(ran.stdout.splitlines())
+    def control(self, *command: str) -> str:
+        """What probes print as root, who is not confined, against a process that holds the secret.
 
-
-@contextmanager
-def victim() -> Iterator[int]:
-    """A process with the secret in its arguments, its environment and its memory."""
-    code = "import sys; held = sys.argv[1] * 3; print(flush=True); sys.stdin.read()"
-    process = subprocess.Popen(
-        [sys.executable, "-c", code, WORD],
-        env={"TOKEN": WORD},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-    )
-    assert process.stdin is not None
-    assert process.stdout is not None
-    with process:
-        process.stdout.readline()
-        try:
-            yield process.pid
-        finally:
-            process.stdin.close()
+        Args:
+            command: what runs the probes, `probes.py` of the workspace itself if it is not said.
+        """
+        for folder in ("github", "run"):
+            (self.folder / folder).chmod(0o755)
+        command = command or (sys.executable, str(self.workspace / "probes.py"))
+        ran = subprocess.run(
+            [sys.executable, str(CONTROL), "--own-network", WORD, *command],
+            env={**os.environ, **self.certificates, "ATTACK_PLACES": json.dumps(self.places), "TOKEN": WORD},
+            cwd=self.workspace,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert ran.returncode == 0, ran.stderr
+        return ran.stdout
 
 
 def attempts(lines: list[str]) -> dict[str, Attempt]:
@@ -255,14 +261,32 @@ def scene() -> Iterator[Scene]:
         names = ("file_commands", "runner_temp", "home", "workflow")
         plant_runner({name: folder / "github" / name for name in names})
         made = Scene(folder)
-        path = str(folder / "run" / "docker.sock")
-        stack.enter_context(_listening(socket.AF_UNIX, path))
-        Path(path).chmod(0o666)
+        stack.enter_context(open_sockets(folder / "run"))
         made.abstract = folder.name
         stack.enter_context(_listening(socket.AF_UNIX, f"\0{made.abstract}"))
+        stack.enter_context(_receiving(f"\0{made.abstract}-datagrams"))
         server = stack.enter_context(_listening(socket.AF_INET, ("127.0.0.1", 0)))
         made.loopback = server.getsockname()[1]
         yield made
+
+
+@contextmanager
+def open_sockets(folder: Path) -> Iterator[None]:
+    """Docker's socket and one for datagrams, which everybody may write to."""
+    with (
+        _listening(socket.AF_UNIX, str(folder / "docker.sock")),
+        _receiving(str(folder / "datagrams.sock")),
+    ):
+        for path in folder.glob("*.sock"):
+            path.chmod(0o666)
+        yield
+
+
+@contextmanager
+def _receiving(address: str) -> Iterator[None]:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as server:
+        server.bind(address)
+        yield
 
 
 @contextmanager
