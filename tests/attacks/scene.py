@@ -23,6 +23,8 @@ from tests.cache import cache_folder, uv_program
 PROJECT = Path(__file__).with_name("project")
 CONTROL = Path(__file__).with_name("control.py")
 DEPLOYER = Path(__file__).with_name("deployer.py")
+MOUNTS = ("github", "run", "mounted")
+"""The folders of a scene that hold what the container would have mounted."""
 WORD = "planted-secret"
 CERTIFICATE = "-----BEGIN CERTIFICATE-----\nMIIB+/0=\n-----END CERTIFICATE-----\n"
 SDK = "2.12.1"
@@ -41,8 +43,7 @@ class Attempt:
 class Scene:
     """A job's folders with planted secrets, and servers that listen.
 
-    `folder` can be entered by everybody; what the container would have mounted lies in `folder`/github and
-    `folder`/run.
+    `folder` can be entered by everybody; what the container would have mounted lies in `MOUNTS` below it.
     """
 
     folder: Path
@@ -80,6 +81,7 @@ class Scene:
             "abstract": self.abstract,
             "loopback": self.loopback,
             "programs": str(self.folder / "bin"),
+            "secrets": [str(self.folder / "mounted" / "token")],
         }
 
     @property
@@ -94,8 +96,7 @@ class Scene:
 
     def check_out(self, project: Path | None = None, files: Mapping[str, str] | None = None) -> None:
         """Fill the workspace with a repository, of a project or of files."""
-        for folder in ("github", "run"):
-            (self.folder / folder).chmod(0o755)
+        self.open_mounts()
         shutil.rmtree(self.workspace)
         if project is not None:
             # Links are refused before, where inputs are read; here nobody looks.
@@ -105,6 +106,11 @@ class Scene:
             }
             files = {**links, "ca.pem": f"{CERTIFICATE}{WORD}\n", **(files or {})}
         plant_checkout(self.workspace, project, files or {})
+
+    def open_mounts(self) -> None:
+        """Have everything as it is before the deployer closes it."""
+        for name in MOUNTS:
+            (self.folder / name).chmod(0o755)
 
     def run(
         self,
@@ -123,10 +129,9 @@ class Scene:
             # An environment is as good as new, and slow to copy.
             if made.name != "environments":
                 shutil.rmtree(made)
-        for folder in ("github", "run"):
-            (self.folder / folder).chmod(0o755)
+        self.open_mounts()
         described = self.folder / "scene.json"
-        mounts = [*(self.folder / "github").iterdir(), *(self.folder / "run").iterdir()]
+        mounts = [path for name in MOUNTS for path in (self.folder / name).iterdir()]
         described.write_text(
             json.dumps(
                 {
@@ -180,8 +185,7 @@ class Scene:
         Args:
             command: what runs the probes, `probes.py` of the workspace itself if it is not said.
         """
-        for folder in ("github", "run"):
-            (self.folder / folder).chmod(0o755)
+        self.open_mounts()
         command = command or (sys.executable, str(self.workspace / "probes.py"))
         ran = subprocess.run(
             [sys.executable, str(CONTROL), "--own-network", WORD, *command],
@@ -255,8 +259,9 @@ def scene() -> Iterator[Scene]:
         folder = stack.enter_context(_slot())
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
         folder.chmod(0o755)
-        for name in ("github/workspace", "run", "bin"):
+        for name in ("github/workspace", "run", "mounted", "bin"):
             (folder / name).mkdir(parents=True)
+        (folder / "mounted" / "token").write_text(WORD)
         shutil.copy(uv_program(), folder / "bin" / "uv")
         names = ("file_commands", "runner_temp", "home", "workflow")
         plant_runner({name: folder / "github" / name for name in names})

@@ -30,6 +30,7 @@ DENIALS = {
     "copied_google_credentials": r"LookupError: there is no gha-creds",
     "registry_login": CLOSED,
     "home_of_the_job": CLOSED,
+    "mounted_secrets": CLOSED,
     "certificate_files": r"LookupError: nothing in \d files",
     "own_environment": r"LookupError: nothing in \d+ variables",
     "environment_of_deployer": CLOSED,
@@ -74,7 +75,13 @@ HELD = {
     *("environment_of_earlier_step", "output_of_earlier_step", "script_of_earlier_step"),
     *("token_in_git_configuration", "token_in_copied_git_configuration", "token_in_credentials_file"),
     *("google_credentials", "copied_google_credentials", "registry_login", "home_of_the_job"),
-    *("certificate_files", "own_environment", "environment_of_deployer", "arguments_of_deployer"),
+    *(
+        "mounted_secrets",
+        "certificate_files",
+        "own_environment",
+        "environment_of_deployer",
+        "arguments_of_deployer",
+    ),
     *("memory_of_deployer", "inherited_descriptors"),
 }
 """The probes that find the planted secret itself."""

@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +15,18 @@ from pathlib import Path
 import pytest
 
 from tests.action.conftest import image, services_of_job
-from tests.attacks.scene import PROJECT, WORD, Attempt, attempts, plant_checkout, plant_runner
-from tests.attacks.test_attacks import DENIALS, UNCONTROLLED
+from tests.attacks.scene import (
+    CERTIFICATE,
+    CONTROL,
+    PROJECT,
+    WORD,
+    Attempt,
+    attempts,
+    open_sockets,
+    plant_checkout,
+    plant_runner,
+)
+from tests.attacks.test_attacks import DENIALS, HELD, UNCONTROLLED
 from tests.engine import Engine
 from tests.harness.runner import Runner, Step
 from tests.harness.services import Services
@@ -23,8 +34,8 @@ from tests.harness.tree import tree_digest
 
 __all__ = ["image", "services_of_job"]
 
-# Nothing listens there in a container.
-ELSEWHERE = {"abstract_socket", "loopback", "datagram", "inherited_descriptors"}
+ELSEWHERE = {"setuid_program"}
+"""The image has none, which a test of its own says."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +44,7 @@ class Attacked:
 
     runner: Runner
     step: Step
+    mounts: list[str]
     before: dict[str, dict[str, str]]
     after: dict[str, dict[str, str]]
 
@@ -51,35 +63,78 @@ def attacked(engine: Engine, image: str, services_of_job: Services) -> Iterator[
     try:
         runner = Runner(engine, image, folder, network=services_of_job.network)
         plant_runner(runner.paths)
-        plant_checkout(runner.workspace, PROJECT, {})
+        plant_checkout(runner.workspace, PROJECT, {"ca.pem": f"{CERTIFICATE}{WORD}\n"})
         runner.own()
         before = _digests(runner)
-        step = runner.run(
-            {
-                "project": "flytesnacks",
-                "domain": "development",
-                "endpoint": services_of_job.endpoint,
-                "insecure": "true",
-            },
-            env={"DEPLOYER_TOKEN": WORD, "LD_PRELOAD": "/github/workspace/none.so"},
-        )
-        yield Attacked(runner, step, before, _digests(runner))
+        sockets, token = folder / "sockets", folder / "token"
+        sockets.mkdir()
+        token.write_text(WORD)
+        _, _, *others = runner.mounts()
+        mounts = [
+            *others,
+            *("-v", f"{sockets}/docker.sock:/var/run/docker.sock"),
+            *("-v", f"{sockets}/datagrams.sock:/var/run/datagrams.sock"),
+            *("-v", f"{token}:/srv/token:ro", "-v", f"{token}:/etc/npmrc:ro"),
+        ]
+        with open_sockets(sockets):
+            step = runner.run(
+                {
+                    "project": "flytesnacks",
+                    "domain": "development",
+                    "endpoint": services_of_job.endpoint,
+                    "insecure": "true",
+                },
+                env={
+                    "DEPLOYER_TOKEN": WORD,
+                    "LD_PRELOAD": "/github/workspace/none.so",
+                    "CURL_CA_BUNDLE": str(runner.workspace / "ca.pem"),
+                },
+                mounts=mounts,
+                options=["--tmpfs", "/secrets/x"],
+                during=lambda container: _plant_in_tmpfs(engine, container),
+            )
+            mounts += ["-v", f"{token}:/secrets/x/token"]
+            yield Attacked(runner, step, mounts, before, _digests(runner))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def _plant_in_tmpfs(engine: Engine, container: str) -> None:
+    script = f"umask 022; echo {WORD} >/secrets/x/token"
+    for _ in range(100):
+        done = subprocess.run(
+            ["docker", "exec", container, "/bin/bash", "-c", script],
+            env=engine.environ(),
+            capture_output=True,
+            check=False,
+        )
+        if done.returncode == 0:
+            return
+        time.sleep(0.1)
+
+
 @pytest.fixture(scope="module")
 def controlled(attacked: Attacked, engine: Engine) -> dict[str, Attempt]:
-    """The same probes in the same container as root, below a process 1 that holds the secret."""
-    mounts = attacked.runner.mounts()
-    code = (
-        "import subprocess, sys; held = sys.argv[1] * 3;"
-        " sys.exit(subprocess.call([sys.executable, '/github/workspace/probes.py']))"
-    )
+    """The same probes in the same container as root, below a process 1 that holds the secret.
+
+    The engine keeps some calls even from root, unless it is told not to.
+    """
+    python = "/usr/local/bin/python3"
     ran = subprocess.run(
         [
-            *("docker", "run", "--rm", *mounts, "-e", f"TOKEN={WORD}", "-e", 'ATTACK_PLACES={"victim": 1}'),
-            *("--entrypoint", "/usr/local/bin/python3", attacked.runner.image, "-c", code, WORD),
+            *(
+                "docker",
+                "run",
+                "--rm",
+                *attacked.mounts,
+                "-v",
+                f"{CONTROL}:/control.py",
+                "-e",
+                f"TOKEN={WORD}",
+            ),
+            *("-e", "CURL_CA_BUNDLE=/github/workspace/ca.pem", "--cap-add", "NET_ADMIN"),
+            *("--security-opt", "seccomp=unconfined", "--entrypoint", python, attacked.runner.image),
+            *("/control.py", WORD, python, "/github/workspace/probes.py"),
         ],
         env=engine.environ(),
         capture_output=True,
@@ -103,6 +158,7 @@ def test_is_denied(attacked: Attacked, name: str) -> None:
 def test_succeeds_as_root(controlled: dict[str, Attempt], name: str) -> None:
     attempt = controlled[name]
     assert attempt.denied == ""
+    assert name not in HELD or WORD in attempt.got
 
 
 def test_nothing_of_the_job_has_changed(attacked: Attacked) -> None:
@@ -123,9 +179,22 @@ def test_other_places_of_the_mounts_hold_too(engine: Engine, image: str, service
     }
     places = {name: inside[name] for name in ("home", "workspace")}
     places |= {"temp": inside["runner_temp"], "commands": inside["file_commands"]}
+    token = [f"{inside['home']}/notes"]
     folder = Path(tempfile.mkdtemp(prefix="flyte-deploy-runner-"))
     try:
-        runner = Runner(engine, image, folder, network=services_of_job.network, inside=inside)
+        runner = Runner(
+            engine,
+            image,
+            folder,
+            network=services_of_job.network,
+            inside=inside,
+            unset=(
+                "ACTIONS_RUNTIME_TOKEN",
+                "ACTIONS_RUNTIME_URL",
+                "ACTIONS_RESULTS_URL",
+                "ACTIONS_CACHE_URL",
+            ),
+        )
         plant_runner(runner.paths)
         plant_checkout(runner.workspace, PROJECT, {})
         runner.own()
@@ -138,7 +207,7 @@ def test_other_places_of_the_mounts_hold_too(engine: Engine, image: str, service
                 "insecure": "true",
                 "pass-env": "ATTACK_PLACES",
             },
-            env={"DEPLOYER_TOKEN": WORD, "ATTACK_PLACES": json.dumps(places)},
+            env={"DEPLOYER_TOKEN": WORD, "ATTACK_PLACES": json.dumps({**places, "secrets": token})},
         )
         after = _digests(runner)
     finally:

@@ -86,6 +86,7 @@ class Runner:
         inside: where its folders are mounted; other runners of the same workflows have other places.
         ref: what the workflow runs for.
         api_url: GitHub's API.
+        unset: variables that it does not set, other than GitHub's runner.
     """
 
     engine: Engine
@@ -97,6 +98,7 @@ class Runner:
     inside: Mapping[str, str] = field(default_factory=lambda: INSIDE)
     ref: str = "refs/heads/main"
     api_url: str = "https://api.github.com"
+    unset: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         name = self.repository.partition("/")[2]
@@ -280,7 +282,7 @@ class Runner:
         }
         # The workflow's env: comes first: it cannot replace what the runner sets.
         found = {**self.environment, **env, **known}
-        return {name: self._inside(value) for name, value in found.items()}
+        return {name: self._inside(value) for name, value in found.items() if name not in self.unset}
 
     def _inputs(self, with_: Mapping[str, str]) -> dict[str, str]:
         declared = yaml.safe_load((ROOT / "action.yml").read_text())["inputs"]

@@ -22,6 +22,7 @@ PLACES = {
     "abstract": "flyte-deploy-attack",
     "loopback": 0,
     "programs": "/usr/local/bin",
+    "secrets": ["/secrets/x/token", "/srv/token", "/etc/npmrc"],
     **json.loads(os.environ.get("ATTACK_PLACES", "{}")),
 }
 WORD = "planted-secret"
@@ -76,6 +77,15 @@ def others():
                     yield name
 
 
+def ancestors():
+    """The process that started this one, and so on: the deployer is among them."""
+    name = "self"
+    while name != "0":
+        with open(f"/proc/{name}/status") as status:
+            name = next(line.split()[1] for line in status if line.startswith("PPid:"))
+        yield name
+
+
 # Reading ---------------------------------------------------------------------------------------------------
 
 
@@ -122,6 +132,11 @@ def home_of_the_job():
     return planted(below("home", "**/*"))
 
 
+def mounted_secrets():
+    """What an engine mounts beside the runner's folders: tmpfs, single files."""
+    return planted(PLACES["secrets"])
+
+
 def certificate_files():
     """Files that the workflow names by a variable, and that the code is to be able to read."""
     names = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "PIP_CERT")
@@ -140,7 +155,8 @@ def environment_of_deployer():
 
 
 def arguments_of_deployer():
-    return planted(f"/proc/{name}/cmdline" for name in others())
+    # Of a bare machine's others any test may be one.
+    return planted(f"/proc/{name}/cmdline" for name in (others() if "victim" in PLACES else ancestors()))
 
 
 def memory_of_deployer():
@@ -422,7 +438,7 @@ PROBES = {
     for name, probe in list(globals().items())
     if callable(probe)
     and getattr(probe, "__module__", "") == __name__
-    and name not in ("called", "planted", "below", "others", "is_pair", "append", "one", "parents")
+    and name not in ("called", "planted", "below", "others", "ancestors", "is_pair", "append", "one", "parents")
 }
 
 
