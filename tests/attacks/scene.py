@@ -50,6 +50,7 @@ class Scene:
     loopback: int = 0
     abstract: str = ""
     environment: dict[str, str] = field(default_factory=dict)
+    also_mounted: tuple[str, ...] = ()
 
     @property
     def workspace(self) -> Path:
@@ -132,6 +133,7 @@ class Scene:
         self.open_mounts()
         described = self.folder / "scene.json"
         mounts = [path for name in MOUNTS for path in (self.folder / name).iterdir()]
+        mounts += [self.folder / name for name in self.also_mounted]
         described.write_text(
             json.dumps(
                 {

@@ -242,20 +242,38 @@ print(text)
 print(text, file=sys.stderr)
 env = flyte.TaskEnvironment(name="hostile", description=text, image="registry.example/team/image:1")
 
-@env.task(short_name=text)
 def work(x: str = text) -> int:
     return 1
 work.__doc__ = text
+work = env.task(short_name=text)(work)
 
 @env.task
 def other(x: int) -> int:
     raise ValueError(text)
 """
     broken = f"raise ValueError({HOSTILE!r})\n"
+    # The SDK refuses such names; nothing keeps code from giving them afterwards.
+    names = f"""
+import flyte
+text = {HOSTILE!r}
+env = flyte.TaskEnvironment(name="hostile", image="registry.example/team/image:1")
+object.__setattr__(env, "name", text)
+
+@env.task
+def work(x: int) -> int:
+    return 1
+
+other = flyte.TaskEnvironment(name="other", image="registry.example/team/image:1", depends_on=[env])
+
+@other.task
+def named(x: int) -> int:
+    return 1
+object.__setattr__(named, "name", text + "other")
+"""
     folder = Path(tempfile.mkdtemp(prefix="flyte-deploy-runner-"))
     try:
         runner = Runner(engine, image, folder, network=services_of_job.network)
-        plant_checkout(runner.workspace, None, {"flow.py": flow, "broken.py": broken})
+        plant_checkout(runner.workspace, None, {"flow.py": flow, "broken.py": broken, "n/names.py": names})
         runner.own()
         target = {
             "project": "flytesnacks",
@@ -263,13 +281,18 @@ def other(x: int) -> int:
             "endpoint": services_of_job.endpoint,
             "insecure": "true",
         }
-        step = runner.run({**target, "ignore-load-errors": "true"})
-        failed = runner.run(target)
+        step = runner.run(
+            {**target, "path": "flow.py\nbroken.py", "all": "true", "ignore-load-errors": "true"}
+        )
+        failed = runner.run({**target, "path": "flow.py\nbroken.py", "all": "true"})
+        named = runner.run({**target, "path": "n/names.py", "all": "true"})
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     assert step.status == 0, step.log
     assert failed.status == 1
-    for one in (step, failed):
+    # Whatever becomes of such names, they are told.
+    assert "forged" in named.log
+    for one in (step, failed, named):
         assert {command.name for command in one.commands} <= {
             "add-mask",
             "group",
@@ -285,4 +308,4 @@ def other(x: int) -> int:
         for raw in ("<img", "](javascript", "\x1b"):
             assert raw not in "\n".join(line for line in one.summary.splitlines() if line[:4] != "    ")
         assert one.environment == {}
-    assert "forged" not in step.outputs
+        assert "forged" not in one.outputs
