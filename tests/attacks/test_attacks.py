@@ -13,6 +13,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.attacks.scene import PROJECT, WORD, Attempt, Scene, attempts, scene
+from tests.harness.image import ROOT
 
 CLOSED = r"PermissionError: \[Errno 13\] Permission denied"
 FORBIDDEN = r"PermissionError: \[Errno 1\] Operation not permitted"
@@ -120,3 +121,11 @@ def test_succeeds_unconfined(controlled: dict[str, Attempt], name: str) -> None:
         return
     assert attempt.denied == ""
     assert name not in HELD or WORD in attempt.got
+
+
+def test_the_documentation_lists_every_attack_with_its_answer() -> None:
+    text = (ROOT / "docs" / "attacks.md").read_text()
+    rows = dict(re.findall(r"^\| `(\w+)`: .+? \| `(.+?)` \| .+ \|$", text, re.MULTILINE))
+    assert list(rows) == list(DENIALS)
+    for name, answer in rows.items():
+        assert re.search(DENIALS[name], answer), name
