@@ -173,9 +173,10 @@ def test_mounts_beside_and_around_the_interpreter(job: Job, services_of_job: Ser
     beside = ["-v", f"{tools}:/opt/hostedtoolcache"]
     with_ = {**target(services_of_job), "path": "weather.py", "all": "true"}
 
-    step = runner.run(with_, options=beside)
+    # Git is asked as well, with the workspace closed.
+    step = runner.run({**with_, "version": "{short_sha}"}, options=beside)
     assert step.status == 0, step.log
-    assert step.outputs["registered"] != ""
+    assert step.outputs["version"] == runner.git("rev-parse", "--short=7", "HEAD").strip()
 
     refused = runner.run({**with_, "python": "/opt/hostedtoolcache/bin/python"}, options=beside)
     assert refused.status == 1, refused.log
