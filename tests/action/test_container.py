@@ -163,3 +163,24 @@ def test_images_to_build_want_a_socket(job: Job, services_of_job: Services) -> N
     assert "no engine to build them" in error.message
     assert "input `image`" in error.message
     assert read_tasks(services_of_job.data) == before
+
+
+def test_mounts_beside_and_around_the_interpreter(job: Job, services_of_job: Services) -> None:
+    """Tools of the machine below /opt, as some runners mount them, where the interpreter lies as well."""
+    runner = job(ROOT / "examples" / "single_file")
+    tools = runner.folder / "tools"
+    (tools / "bin").mkdir(parents=True)
+    (tools / "bin" / "python").symlink_to("/usr/local/bin/python3")
+    beside = ["-v", f"{tools}:/opt/hostedtoolcache"]
+    with_ = {**target(services_of_job), "path": "weather.py", "all": "true"}
+
+    # Git is asked as well, with the workspace closed.
+    step = runner.run({**with_, "version": "{short_sha}"}, options=beside)
+    assert step.status == 0, step.log
+    assert step.outputs["version"] == runner.git("rev-parse", "--short=7", "HEAD").strip()
+
+    refused = runner.run({**with_, "python": "/opt/hostedtoolcache/bin/python"}, options=beside)
+    assert refused.status == 1, refused.log
+    (error,) = refused.annotations("error")
+    assert "/opt/hostedtoolcache is mounted into the container, and has to be closed" in error.message
+    assert "Name an interpreter that is not mounted" in error.message

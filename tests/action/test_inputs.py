@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from flyte_deploy.action.event import read_event
+from flyte_deploy.action.event import Event, read_event
 from flyte_deploy.action.inputs import INPUTS, Asked, read
 from flyte_deploy.action.reachable import ADDRESSES, check_loopback, loopback
 from flyte_deploy.action.words import as_inputs, in_words_of_a_workflow
 from flyte_deploy.errors import DeployError
+from flyte_deploy.isolation.confinement import CERTIFICATES
 
 Read = Callable[..., Asked]
 
@@ -34,7 +35,7 @@ def read_with(workspace: Path) -> Read:
         environ = {"GITHUB_WORKSPACE": str(workspace), "HOME": str(workspace.parent / "home")}
         for name, value in given.items():
             environ[name if name.isupper() else f"INPUT_{name.upper().replace('_', '-')}"] = value
-        return read(environ)
+        return read(environ, Event("workflow_run", {}) if "mode" in given else None)
 
     return run
 
@@ -130,18 +131,44 @@ def test_a_link_out_of_the_workspace(read_with: Read, workspace: Path) -> None:
         (".flyte/config.yaml", {}),
         ("ci/flyte.yaml", {"config": "ci/flyte.yaml"}),
         ("ci/ca.pem", {"ca_cert": "ci/ca.pem"}),
+        ("ci/tls", {"buildkit_tls": "ci/tls"}),
+        ("ci/client.txt", {"client_secret_file": "ci/client.txt"}),
+        ("ci/client.txt", {"FLYTE_ADMIN_CLIENTSECRETLOCATION": "ci/client.txt"}),
+        ("plan.json", {"plan_file": "plan.json"}),
+        ("plan.json", {"plan_file": "plan.json", "mode": "post-comment", "pr_number": "7"}),
+        ("cache", {"cache_dir": "cache"}),
+        *(("ci/ca.pem", {name: "{workspace}/ci/ca.pem"}) for name in CERTIFICATES),
+        *(("ci/ca.pem", {name: "ci/ca.pem"}) for name in CERTIFICATES),
     ],
 )
+@pytest.mark.parametrize("inside", ["", ".git/config", "gha-creds-1.json"])
 def test_a_file_of_the_checkout_that_is_a_link_to_a_secret(
-    read_with: Read, workspace: Path, path: str, given: dict[str, str]
+    read_with: Read, workspace: Path, path: str, given: dict[str, str], inside: str
 ) -> None:
-    secret = workspace.parent / "secret"
+    secret = workspace / inside if inside else workspace.parent / "secret"
+    secret.parent.mkdir(exist_ok=True)
     secret.write_text("a-secret-of-an-earlier-step")
     (workspace / path).parent.mkdir(exist_ok=True)
     (workspace / path).symlink_to(secret)
-    error = refused(read_with, **given)
-    assert f"{path} is a link that leads out of the workspace" in error.what
+    error = refused(read_with, **{name: value.format(workspace=workspace) for name, value in given.items()})
+    leads = "to where credentials lie" if inside else "out of the workspace"
+    assert f"{path} is a link that leads {leads}" in error.what
     assert "a-secret" not in str(error)
+
+
+def test_a_link_of_a_workspace_that_is_one_itself(workspace: Path) -> None:
+    (workspace.parent / "link").symlink_to(workspace)
+    (workspace / "ca.pem").symlink_to("/etc/hostname")
+    environ = {f"INPUT_{name.upper()}": value for name, value in TARGET.items()}
+    environ |= {"GITHUB_WORKSPACE": str(workspace.parent / "link")}
+    with pytest.raises(DeployError, match=r"ca\.pem is a link that leads out of the workspace"):
+        read({**environ, "SSL_CERT_FILE": f"{workspace.parent}/link/ca.pem"})
+
+
+def test_a_link_to_a_file_of_the_checkout_is_that_file(read_with: Read, workspace: Path) -> None:
+    (workspace / "real.pem").write_text("")
+    (workspace / "ca.pem").symlink_to("real.pem")
+    assert read_with(**TARGET, ca_cert="ca.pem", PIP_CERT="ca.pem").settings.ca_cert == workspace / "ca.pem"
 
 
 def test_no_workspace() -> None:

@@ -239,6 +239,8 @@ PLANTED = {
     "ENV": "/github/workspace/planted/bash_env",
     "LD_PRELOAD": "/github/workspace/planted/preload.so",
     "LD_LIBRARY_PATH": "/github/workspace/planted",
+    "LD_TRACE_LOADED_OBJECTS": "1",
+    "LD_SHOW_AUXV": "1",
     "GIT_SSH_COMMAND": "/github/workspace/planted/bash_env",
     "PATH": "/github/workspace/planted:/usr/bin:/bin",
 }
@@ -266,22 +268,28 @@ def test_variables_of_the_workflow_run_nothing_in_it(planted: Runner, services_o
     step = planted.run({**target(services_of_job), "path": "weather.py", "all": "true"}, env=PLANTED)
     assert step.status == 0, step.log
     assert "PLANTED" not in step.log
-    # The loader complains of a library that it cannot preload.
+    assert step.outputs["registered"] != ""
+    # The loader complains of a library that it cannot preload, and shows what it is asked to show.
     assert "preload" not in step.log
+    assert "AT_PAGESZ" not in step.log
 
 
 @pytest.mark.parametrize(
-    ("entrypoint", "arguments", "seen"),
+    ("entrypoint", "arguments", "without", "seen"),
     [
-        ("/bin/bash", ("-c", ":"), "cannot be preloaded"),
-        ("/bin/bash", ("-c", ":"), "PLANTED ran"),
-        ("/usr/local/bin/python3", ("-c", "import json"), "PLANTED ran"),
+        ("/bin/bash", ("-c", ":"), "LD_TRACE_LOADED_OBJECTS", "cannot be preloaded"),
+        ("/bin/bash", ("-c", ":"), "LD_TRACE_LOADED_OBJECTS", "AT_PAGESZ"),
+        ("/bin/bash", ("-c", ":"), "LD_TRACE_LOADED_OBJECTS", "PLANTED ran"),
+        ("/usr/local/bin/python3", ("-c", "import json"), "LD_TRACE_LOADED_OBJECTS", "PLANTED ran"),
+        ("/bin/bash", ("-c", "exit 3"), "LD_PRELOAD", "libc.so.6 =>"),
     ],
 )
 def test_the_control_does_run_them(
-    planted: Runner, engine: Engine, entrypoint: str, arguments: tuple[str, ...], seen: str
+    planted: Runner, engine: Engine, entrypoint: str, arguments: tuple[str, ...], without: str, seen: str
 ) -> None:
-    variables = {name: value for name, value in PLANTED.items() if name not in {"PYTHONHOME", "PATH"}}
+    variables = {
+        name: value for name, value in PLANTED.items() if name not in {"PYTHONHOME", "PATH", without}
+    }
     ran = subprocess.run(
         [
             *("docker", "run", "--rm", "-v", f"{planted.workspace}:/github/workspace"),

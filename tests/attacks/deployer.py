@@ -12,10 +12,12 @@ import os
 import shutil
 import sys
 from pathlib import Path
+from typing import cast
 
 from flyte_deploy import pipeline
 from flyte_deploy.errors import DeployError
 from flyte_deploy.isolation import confinement
+from flyte_deploy.isolation.inside import landlock
 from flyte_deploy.model import Progress
 from flyte_deploy.project.workplace import Container
 from flyte_deploy.settings import resolve
@@ -33,6 +35,7 @@ def forget_landlock(folder: Path) -> None:
         assert without != text
         (copy / "landlock.py").write_text(without)
     confinement._INSIDE = copy
+    landlock.version = lambda: 0
 
 
 def main() -> None:
@@ -46,6 +49,15 @@ def main() -> None:
     leak = os.open(scene["held_open"], os.O_RDONLY)
     os.set_inheritable(leak, True)
     heard: list[Progress] = []
+    commands: list[list[str]] = []
+
+    def see(event: str, arguments: tuple[object, ...]) -> None:
+        if event == "subprocess.Popen":
+            commands.append([str(argument) for argument in cast("list[object]", arguments[1])])
+        elif event.startswith(("os.exec", "os.posix_spawn", "os.system")):
+            commands.append([str(arguments)])
+
+    sys.addaudithook(see)
     outcome: dict[str, object] = {}
     try:
         settings = resolve(scene["options"], {"HOME": "/nonexistent"}, workspace, command="plan")
@@ -72,6 +84,7 @@ def main() -> None:
         outcome["warnings"] = list(plan.warnings)
     except DeployError as error:
         outcome["error"] = str(error)
+    outcome["commands"] = commands
     outcome["heard"] = [[one.kind, one.text] for one in heard]
     Path(sys.argv[2]).write_text(json.dumps(outcome))
 

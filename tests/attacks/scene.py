@@ -21,8 +21,12 @@ from typing import Any
 from tests.cache import cache_folder, uv_program
 
 PROJECT = Path(__file__).with_name("project")
+CONTROL = Path(__file__).with_name("control.py")
 DEPLOYER = Path(__file__).with_name("deployer.py")
+MOUNTS = ("github", "run", "mounted")
+"""The folders of a scene that hold what the container would have mounted."""
 WORD = "planted-secret"
+CERTIFICATE = "-----BEGIN CERTIFICATE-----\nMIIB+/0=\n-----END CERTIFICATE-----\n"
 SDK = "2.12.1"
 
 
@@ -39,14 +43,14 @@ class Attempt:
 class Scene:
     """A job's folders with planted secrets, and servers that listen.
 
-    `folder` can be entered by everybody; what the container would have mounted lies in `folder`/github and
-    `folder`/run.
+    `folder` can be entered by everybody; what the container would have mounted lies in `MOUNTS` below it.
     """
 
     folder: Path
     loopback: int = 0
     abstract: str = ""
     environment: dict[str, str] = field(default_factory=dict)
+    also_mounted: tuple[str, ...] = ()
 
     @property
     def workspace(self) -> Path:
@@ -74,17 +78,40 @@ class Scene:
             "home": str(github / "home"),
             "workspace": str(self.workspace),
             "socket": str(self.folder / "run" / "docker.sock"),
+            "datagrams": str(self.folder / "run" / "datagrams.sock"),
             "abstract": self.abstract,
             "loopback": self.loopback,
             "programs": str(self.folder / "bin"),
+            "secrets": [str(self.folder / "mounted" / "token")],
         }
+
+    @property
+    def certificates(self) -> dict[str, str]:
+        """The workflow's variables that name files of certificates in the checkout."""
+        found = {
+            "CURL_CA_BUNDLE": self.workspace / "ca.pem",
+            "PIP_CERT": self.workspace / "link.pem",
+            "REQUESTS_CA_BUNDLE": self.workspace / "process.pem",
+        }
+        return {name: str(path) for name, path in found.items() if os.path.lexists(path)}
 
     def check_out(self, project: Path | None = None, files: Mapping[str, str] | None = None) -> None:
         """Fill the workspace with a repository, of a project or of files."""
-        for folder in ("github", "run"):
-            (self.folder / folder).chmod(0o755)
+        self.open_mounts()
         shutil.rmtree(self.workspace)
+        if project is not None:
+            # Links are refused before, where inputs are read; here nobody looks.
+            links = {
+                "link.pem": f"-> {self.folder}/github/home/notes",
+                "process.pem": "-> /proc/self/environ",
+            }
+            files = {**links, "ca.pem": f"{CERTIFICATE}{WORD}\n", **(files or {})}
         plant_checkout(self.workspace, project, files or {})
+
+    def open_mounts(self) -> None:
+        """Have everything as it is before the deployer closes it."""
+        for name in MOUNTS:
+            (self.folder / name).chmod(0o755)
 
     def run(
         self,
@@ -103,10 +130,10 @@ class Scene:
             # An environment is as good as new, and slow to copy.
             if made.name != "environments":
                 shutil.rmtree(made)
-        for folder in ("github", "run"):
-            (self.folder / folder).chmod(0o755)
+        self.open_mounts()
         described = self.folder / "scene.json"
-        mounts = [*(self.folder / "github").iterdir(), self.folder / "run" / "docker.sock"]
+        mounts = [path for name in MOUNTS for path in (self.folder / name).iterdir()]
+        mounts += [self.folder / name for name in self.also_mounted]
         described.write_text(
             json.dumps(
                 {
@@ -115,7 +142,7 @@ class Scene:
                     "path": f"{self.folder / 'bin'}:/usr/bin:/bin",
                     "mounts": [str(mount) for mount in mounts],
                     "held_open": str(self.folder / "github" / "home" / "notes"),
-                    "environment": self.environment,
+                    "environment": {**self.certificates, **self.environment},
                     "endpoint": endpoint,
                     "network": network,
                     "landlock": landlock,
@@ -154,40 +181,25 @@ class Scene:
         found: dict[str, Any] = json.loads(outcome.read_text())
         return found
 
-    def control(self) -> dict[str, Attempt]:
-        """The same probes as root, who is not confined, against a process that holds the secret."""
-        with victim() as pid, (self.folder / "github" / "home" / "notes").open() as held:
-            places = {**self.places, "victim": pid}
-            ran = subprocess.run(
-                [sys.executable, str(self.workspace / "probes.py")],
-                env={**os.environ, "ATTACK_PLACES": json.dumps(places), "OWN": WORD},
-                capture_output=True,
-                text=True,
-                timeout=120,
-                check=True,
-                pass_fds=(held.fileno(),),
-            )
-        return attempts(ran.stdout.splitlines())
+    def control(self, *command: str) -> str:
+        """What probes print as root, who is not confined, against a process that holds the secret.
 
-
-@contextmanager
-def victim() -> Iterator[int]:
-    """A process with the secret in its arguments, its environment and its memory."""
-    code = "import sys; held = sys.argv[1] * 3; print(flush=True); sys.stdin.read()"
-    process = subprocess.Popen(
-        [sys.executable, "-c", code, WORD],
-        env={"TOKEN": WORD},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-    )
-    assert process.stdin is not None
-    assert process.stdout is not None
-    with process:
-        process.stdout.readline()
-        try:
-            yield process.pid
-        finally:
-            process.stdin.close()
+        Args:
+            command: what runs the probes, `probes.py` of the workspace itself if it is not said.
+        """
+        self.open_mounts()
+        command = command or (sys.executable, str(self.workspace / "probes.py"))
+        ran = subprocess.run(
+            [sys.executable, str(CONTROL), "--own-network", WORD, *command],
+            env={**os.environ, **self.certificates, "ATTACK_PLACES": json.dumps(self.places), "TOKEN": WORD},
+            cwd=self.workspace,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert ran.returncode == 0, ran.stderr
+        return ran.stdout
 
 
 def attempts(lines: list[str]) -> dict[str, Attempt]:
@@ -249,20 +261,39 @@ def scene() -> Iterator[Scene]:
         folder = stack.enter_context(_slot())
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
         folder.chmod(0o755)
-        for name in ("github/workspace", "run", "bin"):
+        for name in ("github/workspace", "run", "mounted", "bin"):
             (folder / name).mkdir(parents=True)
+        (folder / "mounted" / "token").write_text(WORD)
         shutil.copy(uv_program(), folder / "bin" / "uv")
         names = ("file_commands", "runner_temp", "home", "workflow")
         plant_runner({name: folder / "github" / name for name in names})
         made = Scene(folder)
-        path = str(folder / "run" / "docker.sock")
-        stack.enter_context(_listening(socket.AF_UNIX, path))
-        Path(path).chmod(0o666)
+        stack.enter_context(open_sockets(folder / "run"))
         made.abstract = folder.name
         stack.enter_context(_listening(socket.AF_UNIX, f"\0{made.abstract}"))
+        stack.enter_context(_receiving(f"\0{made.abstract}-datagrams"))
         server = stack.enter_context(_listening(socket.AF_INET, ("127.0.0.1", 0)))
         made.loopback = server.getsockname()[1]
         yield made
+
+
+@contextmanager
+def open_sockets(folder: Path) -> Iterator[None]:
+    """Docker's socket and one for datagrams, which everybody may write to."""
+    with (
+        _listening(socket.AF_UNIX, str(folder / "docker.sock")),
+        _receiving(str(folder / "datagrams.sock")),
+    ):
+        for path in folder.glob("*.sock"):
+            path.chmod(0o666)
+        yield
+
+
+@contextmanager
+def _receiving(address: str) -> Iterator[None]:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as server:
+        server.bind(address)
+        yield
 
 
 @contextmanager

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.attacks.scene import PROJECT, SDK, WORD, Attempt, Scene, attempts, scene
-from tests.attacks.test_attacks import DENIALS, FORBIDDEN
+from tests.attacks.scene import CERTIFICATE, PROJECT, SDK, WORD, Attempt, Scene, attempts, scene
+from tests.attacks.test_attacks import DENIALS, FORBIDDEN, HELD, UNCONTROLLED
 
 NO_SUCH_SOCKET = r"OSError: \[Errno 97\] Address family not supported"
 REACHED = {"loopback", "datagram", "metadata_address"}
@@ -23,13 +23,13 @@ WHILE_INSTALLING = {
 }
 
 BACKEND = """
-import pathlib, sys, zipfile
+import os, pathlib, sys, zipfile
 
 def build_editable(folder, config=None, metadata=None):
     sys.path.insert(0, str(pathlib.Path.cwd()))
     import probes
     with open("report.txt", "w") as report:
-        probes.report(report)
+        probes.report(report, probes.attempt if os.getuid() else probes.apart)
     info = "flows-1.0.dist-info"
     files = {
         "flows.pth": str(pathlib.Path.cwd()) + "\\n",
@@ -57,26 +57,62 @@ FILES = {
     "pyproject.toml": f'[project]\nname = "flows"\nversion = "1.0"\ndependencies = ["flyte=={SDK}"]\n'
     '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n',
     "backend.py": BACKEND,
+    "ca.pem": f"{CERTIFICATE}{WORD}\n",
     "probes.py": (PROJECT / "probes.py").read_text(),
     "flow.py": FLOW,
 }
 
 
 @pytest.fixture(scope="module")
-def attacked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Attempt]]:
+def attacked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Scene, dict[str, Attempt]]]:
     with scene() as made:
         made.check_out(files=FILES)
         (made.workspace / "requirements.txt").unlink()
         outcome = made.run(cache_dir=str(tmp_path_factory.mktemp("cache")))
         assert outcome.get("tasks") == ["innocent.work"], outcome
-        yield attempts([text for kind, text in outcome["heard"] if kind == "output"])
+        yield made, attempts([text for kind, text in outcome["heard"] if kind == "output"])
+
+
+@pytest.fixture(scope="module")
+def controlled(attacked: tuple[Scene, dict[str, Attempt]]) -> dict[str, Attempt]:
+    """The same installation as root, unconfined."""
+    made = attacked[0]
+    python = next(made.base.glob("environments/*/venv/bin/python"))
+    made.control(str(made.folder / "bin" / "uv"), "pip", "install", "--no-deps", f"--python={python}", "-e.")
+    return attempts((made.workspace / "report.txt").read_text().splitlines())
 
 
 @pytest.mark.parametrize("name", sorted(WHILE_INSTALLING))
-def test_is_denied_while_the_project_is_installed(attacked: dict[str, Attempt], name: str) -> None:
-    attempt = attacked[name]
+def test_is_denied_while_the_project_is_installed(
+    attacked: tuple[Scene, dict[str, Attempt]], name: str
+) -> None:
+    attempt = attacked[1][name]
     assert attempt.got == ""
     assert re.search(WHILE_INSTALLING[name], attempt.denied), attempt.denied
+
+
+@pytest.mark.parametrize("name", sorted(set(WHILE_INSTALLING) - UNCONTROLLED))
+def test_succeeds_where_root_installs_unconfined(controlled: dict[str, Attempt], name: str) -> None:
+    attempt = controlled[name]
+    assert attempt.denied == ""
+    assert name not in HELD or WORD in attempt.got
+
+
+def test_what_a_package_has_python_run_at_its_start_runs_confined(tmp_path: Path) -> None:
+    """A `.pth` file of an editable install, which each start of the environment's interpreter obeys."""
+    with scene() as made:
+        marks = made.open / "users"
+        line = f"import os; open({str(marks)!r}, 'a').write(str(os.getuid()) + chr(10))\n"
+        backend = BACKEND.replace("probes.report(", "print(").replace(
+            '"flows.pth": ', f'"planted.pth": {line!r}, "flows.pth": '
+        )
+        made.check_out(files={**FILES, "backend.py": backend})
+        (made.workspace / "requirements.txt").unlink()
+        outcome = made.run(cache_dir=str(tmp_path / "cache"))
+        assert outcome.get("tasks") == ["innocent.work"], outcome
+        users = set(marks.read_text().split())
+    assert users
+    assert "0" not in users
 
 
 INNOCENT = FLOW.replace('print((pathlib.Path(__file__).parent / "report.txt").read_text())', "")

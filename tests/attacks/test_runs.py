@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 import subprocess
 import textwrap
@@ -15,7 +16,7 @@ from flyteidl2.task.task_service_pb2 import DeployTaskRequest
 from flyte_deploy.embedded import running
 from flyte_deploy.pipeline import plan
 from flyte_deploy.settings import resolve
-from tests.attacks.scene import SDK, WORD, Scene, scene
+from tests.attacks.scene import CERTIFICATE, SDK, WORD, Scene, scene
 from tests.engine import Engine
 
 INNOCENT = """
@@ -106,25 +107,6 @@ def test_a_fork_storm_ends_with_the_run(made: Scene) -> None:
     assert processes_like("86397.5") == []
 
 
-def test_who_comes_to_end_it_is_not_ended_by_it(made: Scene) -> None:
-    code = """
-    import os, time
-    parent = os.getpid()
-    if os.fork() == 0:
-        os.setsid()
-        # Until the collector has said its last word.
-        while os.path.exists(f"/proc/{parent}/cmdline") and open(f"/proc/{parent}/cmdline").read():
-            time.sleep(0.001)
-        while True:
-            try:
-                os.kill(-1, 9)
-            except OSError:
-                pass
-    """
-    outcome = attack(made, code)
-    assert outcome.get("tasks") == ["innocent.work"], outcome
-
-
 def test_a_network_that_is_allowed_is_one_of_ip_alone(made: Scene) -> None:
     code = """
     import json, os, socket
@@ -176,9 +158,7 @@ def test_no_module_of_the_checkout_is_imported_by_the_deployer(made: Scene) -> N
     names = ("sitecustomize.py", "usercustomize.py", "json.py", "msgspec.py", "ctypes.py", "inside.py")
     files = {name: MARK.format(folder=folder, name=name) for name in names}
     files["flyte_deploy/__init__.py"] = MARK.format(folder=folder, name="flyte_deploy")
-    outcome = attack(
-        made, 'import pathlib; (pathlib.Path(__file__).parent / "x.pth").write_text("import json")', **files
-    )
+    outcome = attack(made, "", **files)
     # The folder is the current one of the deployer, too.
     assert "heard" in outcome
     assert sorted(path.name for path in made.folder.glob("bin/ran-*")) == []
@@ -188,6 +168,44 @@ def test_no_module_of_the_checkout_is_imported_by_the_deployer(made: Scene) -> N
     ran = made.folder / "bin" / "ran-json.py"
     assert ran.exists()
     ran.unlink()
+
+
+def test_no_command_line_holds_a_secret(made: Scene, tmp_path: Path) -> None:
+    """Everybody sees them: those of the deployer's children as well as its own."""
+    key = base64.b64encode(f"127.0.0.1:client:{WORD}:org".encode()).decode()
+    made.check_out(files={"flow.py": INNOCENT})
+    with running(tmp_path / "server") as server:
+        outcome = made.run(server.endpoint, api_key=key)
+    assert outcome.get("tasks") == ["innocent.work"], outcome
+    lines = [" ".join(command) for command in outcome["commands"]]
+    # Git, the installation's steps, the collector, the verification, and what ends them.
+    assert len(lines) > 6
+    assert any("git status" in line for line in lines)
+    assert any("collector" in line for line in lines)
+    assert [line for line in lines if WORD in line or key in line] == []
+
+
+def test_certificates_alone_reach_the_code(made: Scene) -> None:
+    code = "import os; print(open(os.environ['CURL_CA_BUNDLE']).read().encode())"
+    outcome = attack(made, code, **{"ca.pem": f"# {WORD}\n{CERTIFICATE}{WORD}\n"})
+    assert ["output", str(CERTIFICATE.encode())] in outcome["heard"]
+
+
+def test_a_mount_that_cannot_be_closed_stops_the_run(made: Scene) -> None:
+    """Below a folder of programs, where modes would keep the code from these as well."""
+    (made.folder / "bin" / "mounted").mkdir(exist_ok=True)
+    made.check_out(files={"flow.py": INNOCENT})
+    made.also_mounted = ("bin/mounted",)
+    try:
+        refused = made.run(landlock=False)
+        taken = made.run()
+    finally:
+        made.also_mounted = ()
+    assert taken.get("tasks") == ["innocent.work"], taken
+    assert f"cannot be closed to the project's code: {made.folder}/bin/mounted" in refused["error"]
+    assert "/run/secrets/NAME" in refused["error"]
+    assert ["step", "Installing the project"] in taken["heard"]
+    assert ["step", "Installing the project"] not in refused["heard"]
 
 
 def test_git_of_the_checkout_is_not_obeyed(made: Scene) -> None:
@@ -340,16 +358,15 @@ def test_a_link_that_leads_out_takes_nothing_along(made: Scene, style: str) -> N
 
 
 @pytest.mark.parametrize(
-    "layer",
+    ("layer", "said"),
     [
-        '.with_source_folder(Path("{home}"))',
-        '.with_source_file(Path(__file__).parent / "link.txt")',
-        '.with_source_folder(Path(__file__).parent / "folder")',
-        '.with_commands(["x\\nRUN --mount=type=bind,source=/,target=/m cat /m/etc/shadow"])',
-        '.with_env_vars({{"A": "x\\nCOPY {home} /"}})',
+        ('.with_source_folder(Path("{home}"))', "lies outside of the checkout"),
+        ('.with_source_file(Path(__file__).parent / "link.txt")', "lies outside of the checkout"),
+        ('.with_source_folder(Path(__file__).parent / "folder")', "lies outside of the checkout"),
+        ('.with_env_vars({{"A": "x\\nCOPY {home} /"}})', "line break"),
     ],
 )
-def test_no_image_takes_along_what_is_not_in_the_copy(made: Scene, layer: str) -> None:
+def test_no_image_takes_along_what_is_not_in_the_copy(made: Scene, layer: str, said: str) -> None:
     home = f"{made.folder}/github/home"
     image = 'image=flyte.Image.from_debian_base(registry="r.example/t", name="n")' + layer.format(home=home)
     flow = "from pathlib import Path\n" + INNOCENT.replace('image="registry.example/team/image:1"', image)
@@ -357,12 +374,7 @@ def test_no_image_takes_along_what_is_not_in_the_copy(made: Scene, layer: str) -
     made.check_out(files=files)
     outcome = made.run()
     assert WORD not in str(outcome)
-    if "with_commands" in layer or "with_env_vars" in layer:
-        assert "error" not in outcome or "line break" in outcome["error"] or "control" in outcome["error"], (
-            outcome
-        )
-    else:
-        assert "error" in outcome, outcome
+    assert re.search(said, outcome.get("error", "")), outcome
 
 
 @pytest.mark.parametrize(

@@ -87,6 +87,7 @@ class Runner:
         ref: what the workflow runs for.
         api_url: GitHub's API.
         token: the job's own, `github.token`; empty where there is no such server.
+        unset: variables that it does not set, other than GitHub's runner.
     """
 
     engine: Engine
@@ -99,6 +100,7 @@ class Runner:
     ref: str = "refs/heads/main"
     api_url: str = "https://api.github.com"
     token: str = ""
+    unset: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         name = self.repository.partition("/")[2]
@@ -282,7 +284,7 @@ class Runner:
         }
         # The workflow's env: comes first: it cannot replace what the runner sets.
         found = {**self.environment, **env, **known}
-        return {name: self._inside(value) for name, value in found.items()}
+        return {name: self._inside(value) for name, value in found.items() if name not in self.unset}
 
     def _inputs(self, with_: Mapping[str, str]) -> dict[str, str]:
         declared = yaml.safe_load((ROOT / "action.yml").read_text())["inputs"]

@@ -138,6 +138,15 @@ def test_no_text_leaves_its_line(rendered: Rendered, checkout: Path, image: Any)
     assert "\n" not in caught.value.what
 
 
+def test_a_command_mounts_nothing_but_an_empty_context(rendered: Rendered, checkout: Path) -> None:
+    """It may be any lines of a Dockerfile: what these reach is decided by what goes along."""
+    files(checkout, {"notes.txt": "secret"})
+    command = "x\nCOPY . /\nRUN --mount=type=bind,target=/m --mount=type=secret,id=TOKEN cat /m/notes.txt"
+    recipe = rendered(debian().with_commands([command]))
+    assert command in recipe.dockerfile
+    assert (recipe.files, recipe.folder, recipe.secrets) == ((), None, ())
+
+
 def test_mounts_cannot_be_extended(checkout: Path) -> None:
     files(checkout, {"app/pyproject.toml": "", "a,source=b/pyproject.toml": ""})
     secret = {"key": "a,env=B", "env": "C"}

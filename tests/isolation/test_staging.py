@@ -126,7 +126,9 @@ def test_git_of_a_copy_knows_the_commit_and_none_of_the_configuration(tmp_path: 
     git(root, "-c", "core.fsmonitor=false", "tag", "v1.0")
     (tmp_path / "ran").unlink(missing_ok=True)
     copy_tree(root, tmp_path / "copy", owner=OWNER, leave_out=left_out)
-    confinement = Confinement(OWNER.uid, OWNER.gid, {"PATH": os.environ["PATH"]})
+    # As in the container: git is handed the objects alone.
+    root.chmod(0o700)
+    confinement = Confinement(OWNER.uid, OWNER.gid, {"PATH": os.environ["PATH"]}, (root,))
 
     history = take_over(root, tmp_path / "copy", tmp_path / "git", confinement)
 
@@ -141,3 +143,20 @@ def test_git_of_a_copy_knows_the_commit_and_none_of_the_configuration(tmp_path: 
     assert history.commit.link(tmp_path / "copy" / "a.py", 1).startswith(
         "https://github.com/octo/flows/blob/"
     )
+
+
+def test_no_link_of_a_git_folder_is_followed(tmp_path: Path) -> None:
+    secrets = tmp_path / "secrets"
+    secrets.mkdir()
+    (secrets / "notes").write_text("token")
+    git_folder = tmp_path / "checkout" / ".git"
+    (git_folder / "heads").mkdir(parents=True)
+    (git_folder / "HEAD").write_text("ref: refs/heads/main\n")
+    for name in ("refs", "objects"):
+        (git_folder / name).symlink_to(secrets)
+    confinement = Confinement(OWNER.uid, OWNER.gid, {"PATH": os.environ["PATH"]})
+    history = take_over(git_folder.parent, tmp_path, tmp_path / "git", confinement)
+    assert history.commit is None
+    assert [
+        path for path in (tmp_path / "git").rglob("*") if path.is_file() and "token" in path.read_text()
+    ] == []

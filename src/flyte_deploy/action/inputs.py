@@ -10,10 +10,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from flyte_deploy.action.environment import as_given
 from flyte_deploy.action.event import Event
 from flyte_deploy.action.events import Policy, decide
 from flyte_deploy.action.policy import applied, facts_of
 from flyte_deploy.errors import DeployError
+from flyte_deploy.isolation.confinement import CERTIFICATES
+from flyte_deploy.isolation.staging import is_left_out
 from flyte_deploy.secrets import SECRETS
 from flyte_deploy.settings import ACTION, Option, Settings, check, check_trust, early, gather, options_of
 
@@ -124,6 +127,7 @@ def read(environ: Mapping[str, str], event: Event | None = None) -> Asked:
     )
     settings, policy = gather(flags, environ, cwd, command=ACTION), None
     check_trust(settings, environ, cwd)
+    _check_links(settings, environ, workspace, cwd)
     if event is not None:
         policy = decide(event, facts_of(environ, settings), settings)
         settings = applied(settings, policy)
@@ -135,9 +139,6 @@ def read(environ: Mapping[str, str], event: Event | None = None) -> Asked:
     # The selection may have come from elsewhere than the inputs.
     for name, path in (("root-dir", settings.root_dir), *(("path", path) for path in settings.paths)):
         _inside(workspace, path, name)
-    for name, file in (("ca-cert", settings.ca_cert), ("buildkit-tls", settings.buildkit_tls)):
-        if file is not None:
-            _leads_nowhere_else(workspace, file, f"input {name}")
     return Asked(settings, workspace, cwd, given, policy)
 
 
@@ -149,18 +150,37 @@ def _check_configuration(named: str, environ: Mapping[str, str], workspace: Path
         _leads_nowhere_else(workspace, found[0], "the configuration file")
 
 
+def _check_links(settings: Settings, environ: Mapping[str, str], workspace: Path, cwd: Path) -> None:
+    for option in INPUTS.values():
+        path = getattr(settings, option.field, None)
+        if option.kind == "path" and isinstance(path, Path):
+            _leads_nowhere_else(workspace, path, settings.origins[option.field])
+    for name in CERTIFICATES:
+        # Copied to where the code can read them.
+        if value := as_given(environ).get(name):
+            _leads_nowhere_else(workspace, cwd / value, f"environment {name}")
+
+
 def _leads_nowhere_else(workspace: Path, path: Path, where: str) -> None:
-    """Refuse a link of the checkout that leads out of it: what is said of the file could show a secret."""
+    """Refuse a link of the checkout that leads to what is not of it: that could be shown."""
     written = Path(os.path.normpath(path))
-    if written.is_relative_to(workspace):
-        real = Path(os.path.realpath(path))
-        if not real.is_relative_to(workspace):
-            raise DeployError(
-                f"{written.relative_to(workspace)} is a link that leads out of the workspace",
-                where=where,
-                mend="Put the file itself there, or name one that is not in the checkout.",
-                usage=True,
-            )
+    # The workspace may be written as a link, too.
+    top = next((folder for folder in written.parents if Path(os.path.realpath(folder)) == workspace), None)
+    if top is None:
+        return
+    named, real = written.relative_to(top), Path(os.path.realpath(path))
+    if not real.is_relative_to(workspace):
+        leads = "out of the workspace"
+    elif real.relative_to(workspace) != named and any(map(is_left_out, real.relative_to(workspace).parts)):
+        leads = "to where credentials lie"
+    else:
+        return
+    raise DeployError(
+        f"{named} is a link that leads {leads}",
+        where=where,
+        mend="Put the file itself there, or name one that is not in the checkout.",
+        usage=True,
+    )
 
 
 def _value(option: Option, text: str) -> object:

@@ -107,20 +107,25 @@ class Confinement:
     collector: Path | None = None
     checkout: Path | None = None
 
-    def command(self, command: Iterable[str], keep: Iterable[int] = ()) -> list[str]:
+    def command(
+        self, command: Iterable[str], keep: Iterable[int] = (), readable: Iterable[int] = ()
+    ) -> list[str]:
         """The command line that starts a program so confined.
 
         Args:
             command: the program's own; it needs nothing in it that is secret.
             keep: the file descriptors that it inherits beside the first three.
+            readable: more of them, of folders that it can read though they lie in closed ones.
         """
+        readable = list(readable)
         specification = {
             "uid": self.uid,
             "gid": self.gid,
             "network": self.network,
             "closed": [str(folder) for folder in self.closed],
             "limits": LIMITS,
-            "keep": list(keep),
+            "keep": [*keep, *readable],
+            "readable": readable,
         }
         return [*_enter(specification), *command]
 

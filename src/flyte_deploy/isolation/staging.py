@@ -46,6 +46,17 @@ def is_left_out(name: str) -> bool:
     return name.lower() == ".git" or fnmatch.fnmatchcase(name, "gha-creds-*.json")
 
 
+def read_file(path: Path, limit: int) -> bytes | None:
+    """A regular file's content, no link followed; None where it is none, or larger than `limit` bytes."""
+    with suppress(OSError):
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+        with os.fdopen(descriptor, "rb") as stream:
+            if stat.S_ISREG(os.fstat(descriptor).st_mode):
+                content = stream.read(limit + 1)
+                return content if len(content) <= limit else None
+    return None
+
+
 def copy_tree(
     source: Path,
     target: Path,

@@ -68,11 +68,13 @@ class KeptApart:
         commit: its state when it was copied, None where there was none.
         repository: the git folder; None where git cannot be asked.
         confinement: what git is confined to: it never runs as root in what others have written.
+        objects: a descriptor of the folder with the checkout's objects, while git can read them.
     """
 
     commit: Commit | None
     repository: Path | None
     confinement: Confinement
+    objects: int | None = None
 
 
 _KEPT: dict[Path, KeptApart] = {}
@@ -117,6 +119,7 @@ def run_git(
     # A checkout could name a program as the place that missing objects are fetched from.
     environment = {**git_environment(top), "GIT_ALLOW_PROTOCOL": "none", "GIT_NO_LAZY_FETCH": "1"}
     command = ["git", *arguments]
+    objects: tuple[int, ...] = ()
     if kept is not None:
         if kept[1].repository is None:
             return None
@@ -124,7 +127,11 @@ def run_git(
         environment |= {"GIT_DIR": str(kept[1].repository), "GIT_WORK_TREE": str(top)}
         environment |= {"GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": os.devnull}
         environment["PATH"] = kept[1].confinement.environment["PATH"]
-        command = kept[1].confinement.command(command)
+        if kept[1].objects is not None:
+            objects = (kept[1].objects,)
+            # The way there is closed.
+            environment["GIT_OBJECT_DIRECTORY"] = f"/proc/self/fd/{objects[0]}"
+        command = kept[1].confinement.command(command, readable=objects)
     try:
         return subprocess.run(
             command,
@@ -134,6 +141,7 @@ def run_git(
             capture_output=True,
             check=False,
             timeout=timeout,
+            pass_fds=objects,
         )
     except (OSError, subprocess.TimeoutExpired):
         return None

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import os
 import re
-import stat
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from flyte_deploy.isolation.confinement import Confinement
+from flyte_deploy.isolation.staging import read_file
 from flyte_deploy.project.git import Commit, KeptApart, commit_of, describe, kept_apart
 
 _FILE_LIMIT = 512 << 20
@@ -46,7 +46,7 @@ def take_over(checkout: Path, copy: Path, folder: Path, confinement: Confinement
     Git runs confined, in the copy, with a configuration of ours.
 
     Args:
-        checkout: the checkout's top folder, which the confined user can still read.
+        checkout: the checkout's top folder; of it git reads the objects alone, wherever it may go.
         copy: its copy, without git.
         folder: where the git folder goes; it does not exist.
         confinement: of the user who owns the copy.
@@ -55,13 +55,28 @@ def take_over(checkout: Path, copy: Path, folder: Path, confinement: Confinement
     nothing = KeptApart(None, None, confinement)
     if not made:
         return History(None, "", nothing)
-    kept = KeptApart(None, folder, confinement)
-    with kept_apart(copy, kept):
-        commit = commit_of(copy)
-        described = describe(copy) if commit is not None else ""
-    # From now on only the tree is asked about, never the history.
-    (folder / "objects" / "info" / "alternates").unlink()
+    commit, described = None, ""
+    with _opened(checkout / ".git" / "objects") as objects:
+        if objects is not None:
+            # From then on only the tree is asked about, never the history.
+            with kept_apart(copy, KeptApart(None, folder, confinement, objects)):
+                commit = commit_of(copy)
+                described = describe(copy) if commit is not None else ""
     return History(commit, described, KeptApart(commit, folder, confinement))
+
+
+@contextmanager
+def _opened(folder: Path) -> Iterator[int | None]:
+    """A descriptor of a folder, None where it is none."""
+    try:
+        descriptor = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        yield None
+        return
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 def _copy(git: Path, folder: Path) -> bool:
@@ -69,7 +84,7 @@ def _copy(git: Path, folder: Path) -> bool:
     # A worktree's or submodule's ``.git`` is a file that leads somewhere else.
     if not git.is_dir() or git.is_symlink():
         return False
-    for name in ("", "objects", "objects/info", "refs"):
+    for name in ("", "objects", "refs"):
         (folder / name).mkdir(mode=0o755)
         (folder / name).chmod(0o755)
     for name in ("HEAD", "index", "packed-refs", "shallow", *_shared_indexes(git)):
@@ -79,7 +94,6 @@ def _copy(git: Path, folder: Path) -> bool:
         _copy_file(git / name, folder / name)
     for path, _, _ in os.walk(folder / "refs"):
         Path(path).chmod(0o755)
-    _write(folder / "objects/info/alternates", f"{git / 'objects'}\n")
     _write(folder / "config", _configuration(git / "config"))
     return (folder / "HEAD").exists()
 
@@ -89,7 +103,7 @@ def _configuration(original: Path) -> str:
     lines = ["[core]", "\trepositoryformatversion = 1", "\tbare = false"]
     # The copy has other inodes and owners than the index says.
     lines += ["\ttrustctime = false", "\tcheckStat = minimal"]
-    content = _read(original, _CONFIG_LIMIT)
+    content = read_file(original, _CONFIG_LIMIT)
     section, sub = "", ""
     for line in (content or b"").decode(errors="replace").splitlines():
         if found := _SECTION.match(line):
@@ -112,7 +126,9 @@ def _shared_indexes(git: Path) -> list[str]:
 
 def _refs(git: Path) -> Iterator[str]:
     count = 0
-    for path, _, files in os.walk(git / "refs"):
+    # No link is followed, and it may be one itself.
+    top = git / "refs"
+    for path, _, files in os.walk(top) if not top.is_symlink() else ():
         for name in files:
             count += 1
             if count > _REFS_LIMIT:
@@ -121,7 +137,7 @@ def _refs(git: Path) -> Iterator[str]:
 
 
 def _copy_file(source: Path, target: Path) -> None:
-    content = _read(source, _FILE_LIMIT)
+    content = read_file(source, _FILE_LIMIT)
     if content is not None:
         target.write_bytes(content)
         target.chmod(0o644)
@@ -130,14 +146,3 @@ def _copy_file(source: Path, target: Path) -> None:
 def _write(path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8")
     path.chmod(0o644)
-
-
-def _read(path: Path, limit: int) -> bytes | None:
-    """A regular file's content, no link followed; None where it is none, or larger than `limit` bytes."""
-    with suppress(OSError):
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
-        with os.fdopen(descriptor, "rb") as stream:
-            if stat.S_ISREG(os.fstat(descriptor).st_mode):
-                content = stream.read(limit + 1)
-                return content if len(content) <= limit else None
-    return None

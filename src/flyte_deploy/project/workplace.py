@@ -18,6 +18,7 @@ from flyte_deploy.clock import Clock
 from flyte_deploy.collector.run import INSIDE
 from flyte_deploy.errors import DeployError
 from flyte_deploy.isolation import mounts
+from flyte_deploy.isolation.certificates import certificates_in
 from flyte_deploy.isolation.confinement import (
     CERTIFICATES,
     PATH,
@@ -80,17 +81,17 @@ def workplace(settings: Settings, container: Container, clock: Clock) -> Iterato
     with clock.step("stage", "Copying the checkout"):
         uid = free_user([*container.mounts, container.workspace])
         folders = _make_folders(container.base)
-        open_ = Confinement(uid, uid, {"PATH": container.path})
+        closed = mounts.close(container.mounts, _needed(settings, container))
+        if left := closed.open():
+            raise _open(left)
+        plain = Confinement(uid, uid, {"PATH": container.path}, closed.by_landlock())
         for folder in (folders.home, folders.temporary):
-            open_.give(folder)
+            plain.give(folder)
         copied = copy_tree(top, folders.checkout, owner=Owner(uid, uid), leave_out=_left_out(settings.python))
         clock.listen(Progress("note", f"{copied.files} files, {copied.size / 1e6:.1f} MB"))
-        history = take_over(top, folders.checkout, folders.git, open_)
+        history = take_over(top, folders.checkout, folders.git, plain)
         copy_tree(INSIDE, folders.collector)
         certificates = _certificates(container.environ, folders.certificates)
-        closed = mounts.close(container.mounts, _needed(container))
-        for mount in closed.open():
-            clock.listen(Progress("warning", f"{mount} cannot be closed to the project's code"))
     moved = _moved(settings, top, folders.checkout)
     environ = {**container.environ, **certificates}
     passed = (*settings.pass_env, *certificates)
@@ -133,7 +134,7 @@ def workplace(settings: Settings, container: Container, clock: Clock) -> Iterato
             raise _about_the_checkout(error, str(folders.checkout)) from error.__cause__
         finally:
             os.chdir(before)
-            open_.end_all()
+            plain.end_all()
 
 
 @dataclass(frozen=True)
@@ -184,25 +185,41 @@ def _left_out(python: str) -> Callable[[str, str], bool]:
 
 
 def _certificates(environ: Mapping[str, str], folder: Path) -> dict[str, str]:
-    """Copies of the files with certificate authorities that variables name, where the code can read them."""
+    """Copies of the certificates in the files that variables name, where the code can read them."""
     found: dict[str, str] = {}
     for name in CERTIFICATES:
-        source = Path(environ.get(name) or "/")
-        if not source.is_file():
-            continue
-        copy = folder / f"{name.lower()}.pem"
-        shutil.copyfile(source, copy)
-        copy.chmod(0o644)
-        found[name] = str(copy)
+        if certificates := certificates_in(Path(environ.get(name) or "/")):
+            copy = folder / f"{name.lower()}.pem"
+            copy.write_bytes(certificates)
+            copy.chmod(0o644)
+            found[name] = str(copy)
     return found
 
 
-def _needed(container: Container) -> Iterable[Path]:
+def _needed(settings: Settings, container: Container) -> Iterable[Path]:
     """What has to be reached: by the code, and the machine's own programs."""
     uv = shutil.which("uv", path=container.path)
-    for path in (str(container.base), sys.base_prefix, "/usr", "/tmp", uv or "/usr"):  # noqa: S108
+    # Of the folder for temporary files it is given single ones.
+    temporary = "/tmp/flyte-deploy"  # noqa: S108
+    for path in (str(container.base), sys.base_prefix, "/usr", "/etc", temporary, uv or "/usr"):
         yield Path(path)
         yield Path(os.path.realpath(path))
+    for name in (settings.python, "python3"):
+        python = shutil.which(name, path=container.path) if name else None
+        for path in (os.path.abspath(python), os.path.realpath(python)) if python else ():  # noqa: PTH100
+            # With all that lies beside it; what is in the workspace is copied.
+            prefix = Path(path).parent.parent
+            if prefix != Path("/") and not prefix.is_relative_to(container.workspace):
+                yield prefix
+
+
+def _open(left: tuple[Path, ...]) -> DeployError:
+    return DeployError(
+        "what is mounted into the container cannot be closed to the project's code:"
+        f" {', '.join(map(str, left))}",
+        mend="Mount it in a folder of its own, such as /run/secrets/NAME or /mnt/NAME, give it a mode"
+        " that keeps others out, or use a runner whose kernel has Landlock (Linux 5.13 and newer).",
+    )
 
 
 def _moved(settings: Settings, top: Path, copy: Path) -> Settings:

@@ -18,9 +18,11 @@ PLACES = {
     "home": "/github/home",
     "workspace": "/github/workspace",
     "socket": "/var/run/docker.sock",
+    "datagrams": "/var/run/datagrams.sock",
     "abstract": "flyte-deploy-attack",
     "loopback": 0,
     "programs": "/usr/local/bin",
+    "secrets": ["/secrets/x/token", "/srv/token", "/etc/npmrc"],
     **json.loads(os.environ.get("ATTACK_PLACES", "{}")),
 }
 WORD = "planted-secret"
@@ -75,6 +77,15 @@ def others():
                     yield name
 
 
+def ancestors():
+    """The process that started this one, and so on: the deployer is among them."""
+    name = "self"
+    while name != "0":
+        with open(f"/proc/{name}/status") as status:
+            name = next(line.split()[1] for line in status if line.startswith("PPid:"))
+        yield name
+
+
 # Reading ---------------------------------------------------------------------------------------------------
 
 
@@ -121,6 +132,17 @@ def home_of_the_job():
     return planted(below("home", "**/*"))
 
 
+def mounted_secrets():
+    """What an engine mounts beside the runner's folders: tmpfs, single files."""
+    return planted(PLACES["secrets"])
+
+
+def certificate_files():
+    """Files that the workflow names by a variable, and that the code is to be able to read."""
+    names = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "PIP_CERT")
+    return planted(os.environ[name] for name in names if name in os.environ)
+
+
 def own_environment():
     found = [name for name, value in os.environ.items() if WORD in value]
     if not found:
@@ -133,7 +155,8 @@ def environment_of_deployer():
 
 
 def arguments_of_deployer():
-    return planted(f"/proc/{name}/cmdline" for name in others())
+    # Of a bare machine's others any test may be one.
+    return planted(f"/proc/{name}/cmdline" for name in (others() if "victim" in PLACES else ancestors()))
 
 
 def memory_of_deployer():
@@ -217,14 +240,18 @@ def is_pair(descriptor):
 
 
 def inherited_descriptors():
-    """What is open here beside the streams and the two pipes of the protocol."""
+    """What is open here beside the streams and the two pipes of the protocol, which end the command line."""
+    with open("/proc/self/cmdline") as line:
+        protocol = line.read().split("\0")[:-1][-2:]
     found = []
     for name in os.listdir("/proc/self/fd"):
         with contextlib.suppress(OSError):
             target = os.readlink(f"/proc/self/fd/{name}")
-            mine = target.startswith(("pipe:", "/proc/", "anon_inode:")) or HERE in target
-            if int(name) > 2 and not mine and not is_pair(int(name)):
-                found.append(target if os.path.isdir(target) else planted([f"/proc/self/fd/{name}"]))
+            mine = target.startswith(("/proc/", "anon_inode:")) or HERE in target
+            if int(name) <= 2 or mine or name in protocol or is_pair(int(name)):
+                continue
+            plain = os.path.isfile(target)
+            found.append(planted([f"/proc/self/fd/{name}"]) if plain else target)
     if not found:
         raise LookupError("none but the protocol's")
     return found
@@ -249,6 +276,22 @@ def abstract_socket():
         return "connected"
 
 
+def datagram_by_pair():
+    """One of a pair of sockets sends to another one that is open to everybody."""
+    reached, errors = [], []
+    for address in (PLACES["datagrams"], f"\0{PLACES['abstract']}-datagrams"):
+        for one in socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM):
+            with one:
+                try:
+                    one.sendto(b"x", address)
+                    reached.append(address)
+                except OSError as error:
+                    errors.append(error)
+    if not reached:
+        raise errors[0]
+    return reached
+
+
 def loopback():
     with socket.socket() as client:
         client.settimeout(5)
@@ -264,7 +307,8 @@ def datagram():
 def metadata_address():
     with socket.socket() as client:
         client.settimeout(2)
-        return client.connect_ex(("169.254.169.254", 80))
+        client.connect(("169.254.169.254", 80))
+        return "connected"
 
 
 def raw_socket():
@@ -326,8 +370,9 @@ def signal_deployer():
 def lift_limits():
     import resource
 
-    resource.setrlimit(resource.RLIMIT_NPROC, (resource.RLIM_INFINITY,) * 2)
-    return resource.getrlimit(resource.RLIMIT_NPROC)
+    # More than is given, and no more than everybody has.
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 40, 1 << 40))
+    return resource.getrlimit(resource.RLIMIT_FSIZE)
 
 
 # Writing ---------------------------------------------------------------------------------------------------
@@ -393,7 +438,7 @@ PROBES = {
     for name, probe in list(globals().items())
     if callable(probe)
     and getattr(probe, "__module__", "") == __name__
-    and name not in ("called", "planted", "below", "others", "is_pair", "append", "one", "parents")
+    and name not in ("called", "planted", "below", "others", "ancestors", "is_pair", "append", "one", "parents")
 }
 
 
@@ -405,12 +450,27 @@ def attempt(probe):
         return {"denied": f"{type(error).__name__}: {error}"[:300]}
 
 
-def report(stream=sys.stdout):
+def apart(probe):
+    """What a probe got in a process of its own: what root can do changes who one is, and where."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        with open(writing, "w") as stream:
+            json.dump(attempt(probe), stream)
+        os._exit(0)
+    os.close(writing)
+    with open(reading) as stream:
+        answer = json.load(stream)
+    os.waitpid(child, 0)
+    return answer
+
+
+def report(stream=sys.stdout, how=attempt):
     """Try everything, one line for each."""
     for name, probe in PROBES.items():
-        stream.write(f"attack {json.dumps({'name': name, **attempt(probe)})}\n")
-    stream.flush()
+        stream.write(f"attack {json.dumps({'name': name, **how(probe)})}\n")
+        stream.flush()
 
 
 if __name__ == "__main__":
-    report()
+    report(how=apart)

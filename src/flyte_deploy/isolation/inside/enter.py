@@ -2,9 +2,10 @@
 
 Contract. Started by `flyte_deploy.isolation.confinement`, as root, in an isolated Python without ``site``,
 with the arguments ``SPECIFICATION COMMAND…`` and the environment that the command is to have. The
-specification is JSON: ``uid``, ``gid``, ``network``, ``closed`` (folders), ``limits`` (name to value) and
-``keep`` (file descriptors). With ``{"end": uid}`` and no command it ends every process of that user instead,
-and answers 0 when there is none left.
+specification is JSON: ``uid``, ``gid``, ``network``, ``closed`` (paths), ``limits`` (name to value), ``keep``
+(file descriptors) and ``readable`` (those of folders that stay readable, though closed). With
+``{"end": uid}`` and no command it ends every process of that user instead, and answers 0 when there is none
+left.
 
 It leaves with status 125 and one line that begins with ``confine:`` where anything of this fails: the command
 is never run with less. Standard library only.
@@ -67,7 +68,9 @@ def confine(specification: dict[str, Any]) -> None:
         raise OSError(ctypes.get_errno(), '"no new privileges" cannot be set')
     # Nothing of it outlives the deployer that reads its answer.
     libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    landlock.close(specification["closed"], network=specification["network"])
+    landlock.close(
+        specification["closed"], network=specification["network"], readable=specification["readable"]
+    )
     seccomp.install(network=specification["network"])
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGPIPE, signal.SIGXFSZ):
         signal.signal(number, signal.SIG_DFL)

@@ -18,6 +18,7 @@ _PATH_BENEATH = 1
 _FILES = ((1, (1 << 13) - 1), (2, 1 << 13), (3, 1 << 14), (5, 1 << 15))
 # Execute, write, read, truncate, ioctl: all that can be asked of what is no folder.
 _OF_FILES = 0b111 | 1 << 14 | 1 << 15
+_READING = 0b11 << 2
 _TCP = 0b11
 _SCOPES = 0b11
 
@@ -28,10 +29,11 @@ def version() -> int:
     return max(0, found)
 
 
-def close(folders: Iterable[str], *, network: bool) -> None:
-    """Make folders unreachable for this process and all that it starts, and TCP without `network`.
+def close(paths: Iterable[str], *, network: bool, readable: Iterable[int] = ()) -> None:
+    """Make folders and files unreachable for this process and all that it starts, and TCP without `network`.
 
-    With them go processes outside, by signals, and abstract sockets of others. Nothing happens where the
+    Folders of which there are descriptors, `readable`, can be read nevertheless, by whoever holds those. With
+    the others go processes outside, by signals, and abstract sockets of others. Nothing happens where the
     kernel has no Landlock. "No new privileges" has to be set before.
 
     Raises:
@@ -48,8 +50,10 @@ def close(folders: Iterable[str], *, network: bool) -> None:
     if rules < 0:
         raise _error("made")
     try:
-        for path in _open_beside([os.path.realpath(folder) for folder in folders]):
+        for path in _open_beside([os.path.realpath(path) for path in paths]):
             _allow(rules, path, files)
+        for descriptor in readable:
+            _add(rules, _READING, descriptor)
         if _syscall(_RESTRICT, rules, 0):
             raise _error("set")
     finally:
@@ -61,16 +65,24 @@ def _allow(rules: int, path: str, rights: int) -> None:
         place = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
             folder = os.path.isdir(f"/proc/self/fd/{place}")
-            rule = struct.pack("=Qi", rights if folder else rights & _OF_FILES, place)
-            if _syscall(_ADD, rules, _PATH_BENEATH, rule, 0):
-                raise _error("filled")
+            _add(rules, rights if folder else rights & _OF_FILES, place)
         finally:
             os.close(place)
 
 
+def _add(rules: int, rights: int, place: int) -> None:
+    if _syscall(_ADD, rules, _PATH_BENEATH, struct.pack("=Qi", rights, place), 0):
+        raise _error("filled")
+
+
 def _open_beside(closed: list[str], folder: str = "/") -> Iterator[str]:
     """All that lies beside the closed folders: together with them it is everything."""
-    for entry in os.scandir(folder):
+    try:
+        found = list(os.scandir(folder))
+    except PermissionError:
+        # Nobody gets through here.
+        return
+    for entry in found:
         path = entry.path
         if path in closed or entry.is_symlink():
             continue

@@ -64,18 +64,19 @@ _MACHINES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}
 _X32 = 0x40000000
 _NEW_NAMESPACES = 0x7E020080
 _AF_UNIX, _AF_INET, _AF_INET6 = 1, 2, 10
+_SOCK_STREAM, _SOCK_SEQPACKET, _SOCKET_TYPE = 1, 5, 0xF
 
-_LOAD, _EQUAL, _AT_LEAST, _ANY_BIT, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
+_LOAD, _EQUAL, _AT_LEAST, _ANY_BIT, _AND, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x54, 0x06
 _ALLOW, _ERRNO = 0x7FFF0000, 0x00050000
-_NUMBER_AT, _MACHINE_AT, _ARGUMENT_AT = 0, 4, 16
+_NUMBER_AT, _MACHINE_AT, _ARGUMENT_AT, _SECOND_ARGUMENT_AT = 0, 4, 16, 24
 _PR_SET_SECCOMP, _FILTER = 22, 2
 
 
 def program(machine: str, *, network: bool) -> bytes:
     """The filter.
 
-    Sockets: none at all without a network, those of IP with one; pairs of connected ones, which lead nowhere
-    else, always.
+    Sockets: none at all without a network, those of IP with one; and always pairs that are connected for
+    good. Those of datagrams are not: each can send to whoever listens.
 
     Args:
         machine: as `platform.machine` says it.
@@ -113,20 +114,25 @@ def program(machine: str, *, network: bool) -> bytes:
     step(_ANY_BIT, _NEW_NAMESPACES, no=1)
     refuse(errno.EPERM)
     step(_RETURN, _ALLOW)
-    for numbers, families in (
-        (_SOCKET, (_AF_INET, _AF_INET6) if network else ()),
-        (_SOCKETPAIR, (_AF_UNIX,)),
-    ):
-        if not families:
-            step(_EQUAL, numbers[column], no=1)
-            refuse(errno.ENETUNREACH)
-            continue
-        step(_EQUAL, numbers[column], no=len(families) + 3)
+    if network:
+        step(_EQUAL, _SOCKET[column], no=5)
         step(_LOAD, _ARGUMENT_AT)
-        for left, family in enumerate(reversed(families)):
-            step(_EQUAL, family, yes=len(families) - left)
+        step(_EQUAL, _AF_INET, yes=2)
+        step(_EQUAL, _AF_INET6, yes=1)
         refuse(errno.EAFNOSUPPORT)
         step(_RETURN, _ALLOW)
+    else:
+        step(_EQUAL, _SOCKET[column], no=1)
+        refuse(errno.ENETUNREACH)
+    step(_EQUAL, _SOCKETPAIR[column], no=8)
+    step(_LOAD, _ARGUMENT_AT)
+    step(_EQUAL, _AF_UNIX, yes=1)
+    refuse(errno.EAFNOSUPPORT)
+    step(_LOAD, _SECOND_ARGUMENT_AT)
+    step(_AND, _SOCKET_TYPE)
+    step(_EQUAL, _SOCK_STREAM, yes=2)
+    step(_EQUAL, _SOCK_SEQPACKET, yes=1)
+    refuse(errno.EPROTOTYPE)
     step(_RETURN, _ALLOW)
     return b"".join(struct.pack("=HBBI", *line) for line in lines)
 
