@@ -12,7 +12,6 @@ import os
 import re
 import shutil
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -39,6 +38,7 @@ from flyte_deploy.collector.run import (
     took_too_long,
 )
 from flyte_deploy.errors import DeployError
+from flyte_deploy.isolation.confinement import scratch_folder
 from flyte_deploy.model import Bundle, Environment, Plan, Progress, Task
 from flyte_deploy.project.interpreter import find_interpreter
 from flyte_deploy.settings import Settings
@@ -116,11 +116,10 @@ def verify_bundle(settings: Settings, plan: Plan, search_path: Sequence[str], li
     if not groups:
         return
     environments = {one.environment.name: one.environment for one in plan.environments}
-    with tempfile.TemporaryDirectory(prefix="flyte-deploy-") as name:
-        folder = Path(name).resolve()
+    with scratch_folder(settings.confinement) as folder:
         lay_out(plan.bundle, folder)
         if settings.confinement is not None:
-            settings.confinement.give_tree(folder)
+            settings.confinement.give(folder)
         by_cause: dict[object, list[tuple[Loadable, Problem]]] = {}
         for group in groups.values():
             for problem in _load(settings, folder, group, listen):
@@ -506,7 +505,7 @@ class _Explain:
     def _missing_file(self, one: Loadable, path: str) -> tuple[str, str] | None:
         absolute = Path(path)
         if not absolute.is_absolute():
-            if not (self._root / path).exists() and Path(path).exists():
+            if not (self._root / path).exists() and (self._settings.working_dir / path).exists():
                 explanation = f"{path} is looked for in the working directory, which is the bundle's root."
                 return explanation, (
                     "Begin its path with Path(__file__).parent, and include the file in the environment."
@@ -549,7 +548,7 @@ class _Explain:
 
     def _typed(self, base: str) -> str:
         """A folder below the root as one would type it."""
-        return os.path.relpath(self._root / base)
+        return os.path.relpath(self._root / base, self._settings.working_dir)
 
 
 _BY_NAME = (

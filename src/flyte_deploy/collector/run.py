@@ -7,7 +7,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
@@ -59,7 +59,8 @@ class Request:
 
     `files` are pairs of a path and the dotted module name to import it under, empty to execute it by its
     stem. Without `names` everything that was loaded is selected.
-    `withheld` are names of environment variables that the code is not given.
+    `withheld` are names of environment variables that the code is not given. The code's working directory is
+    `folder`.
     """
 
     root: Path
@@ -76,6 +77,7 @@ class Request:
     ignore_load_errors: bool = False
     captures: Path | None = None
     withheld: tuple[str, ...] = ()
+    folder: Path = field(default_factory=Path.cwd)
 
     def document(self) -> dict[str, object]:
         """As the collector reads it."""
@@ -137,7 +139,7 @@ def collect(
         request.document(),
         python=python,
         environment=environment_of_collector(os.environ, confinement),
-        folder=Path.cwd(),
+        folder=request.folder,
         confinement=confinement,
         on_line=lambda text: listen(Progress("output", text)),
     )

@@ -124,7 +124,8 @@ def run_git(
         environment |= {"GIT_DIR": str(kept[1].repository), "GIT_WORK_TREE": str(top)}
         environment |= {"GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": os.devnull}
         environment["PATH"] = kept[1].confinement.environment["PATH"]
-        command = kept[1].confinement.command(command)
+        command = kept[1].confinement.command(command, folder)
+        folder = Path("/")
     try:
         return subprocess.run(
             command,

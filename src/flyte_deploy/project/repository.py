@@ -112,6 +112,8 @@ def _shared_indexes(git: Path) -> list[str]:
 
 def _refs(git: Path) -> Iterator[str]:
     count = 0
+    if (git / "refs").is_symlink():
+        return
     for path, _, files in os.walk(git / "refs"):
         for name in files:
             count += 1

@@ -2,9 +2,9 @@
 
 Contract. Started by `flyte_deploy.isolation.confinement`, as root, in an isolated Python without ``site``,
 with the arguments ``SPECIFICATION COMMAND…`` and the environment that the command is to have. The
-specification is JSON: ``uid``, ``gid``, ``network``, ``closed`` (folders), ``limits`` (name to value) and
-``keep`` (file descriptors). With ``{"end": uid}`` and no command it ends every process of that user instead,
-and answers 0 when there is none left.
+specification is JSON: ``uid``, ``gid``, ``network``, ``closed`` (folders), ``limits`` (name to value),
+``keep`` (file descriptors) and ``folder`` (the working directory). With ``{"end": uid}`` and no command it
+ends every process of that user instead, and answers 0 when there is none left.
 
 It leaves with status 125 and one line that begins with ``confine:`` where anything of this fails: the command
 is never run with less. Standard library only.
@@ -69,6 +69,8 @@ def confine(specification: dict[str, Any]) -> None:
     libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     landlock.close(specification["closed"], network=specification["network"])
     seccomp.install(network=specification["network"])
+    # Root would enter it where a link in its place leads, and what is in a closed folder is open from inside.
+    os.chdir(specification["folder"])
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGPIPE, signal.SIGXFSZ):
         signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
