@@ -39,7 +39,7 @@ from flyte_deploy.collector.run import (
 )
 from flyte_deploy.errors import DeployError
 from flyte_deploy.isolation.confinement import scratch_folder
-from flyte_deploy.model import Bundle, Environment, Plan, Progress, Task
+from flyte_deploy.model import Bundle, Environment, Plan, Progress, Task, Text
 from flyte_deploy.project.interpreter import find_interpreter
 from flyte_deploy.settings import Settings
 
@@ -71,10 +71,10 @@ class Problem(Struct, frozen=True, kw_only=True):
     """
 
     task: int
-    found: str = ""
+    found: Text = ""
     failure: LoadFailure | None = None
-    path: str = ""
-    hidden: str = ""
+    path: Text = ""
+    hidden: Text = ""
 
 
 class Line(Struct, frozen=True, kw_only=True):
@@ -244,7 +244,7 @@ def _load(settings: Settings, folder: Path, tasks: list[Loadable], listen: Liste
                     if last.done or last.crash is not None:
                         break
                     number = last.loading if last.problem is None else last.problem.task
-                    if not 0 <= number < len(tasks):
+                    if not 0 <= number < len(tasks) or len(problems) > len(tasks):
                         raise DeployError("the collector's answer names a task that it was not asked for")
                     if last.problem is not None:
                         problems.append(last.problem)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import json
 import re
 import shutil
 import subprocess
@@ -276,6 +277,10 @@ def test_a_variable_that_the_code_is_not_given_is_named(made: Scene) -> None:
             "larger than is taken",
         ),
         (
+            "os.write(pipe(), json.dumps({'event': 'loaded', 'file': 'x' * 50000}).encode() + b'\\n')",
+            "a file that it was not to load",
+        ),
+        (
             "document = {'answer': {'protocol': 9, 'python': '3', 'sdk': '2.12.1'}};"  # noqa: ISC004
             " os.write(pipe(), json.dumps(document).encode() + b'\\n'); os._exit(0)",
             "speaks protocol 9",
@@ -289,12 +294,52 @@ def test_a_variable_that_the_code_is_not_given_is_named(made: Scene) -> None:
         "nested unknown",
         "oversized",
         "many events",
+        "event of a long file",
         "protocol",
     ],
 )
 def test_forged_messages_are_refused(made: Scene, code: str, said: str) -> None:
     outcome = attack(made, f"{FIND_PIPE}\nimport json\n{code}\n")
     assert said in outcome.get("error", ""), outcome
+
+
+FLOODS = {
+    # A line that is as long as is taken, in a field that is told.
+    "variable": "line(event='missed', missed={'DEPLOYER_TOKEN': 'x' * (100 << 20)})",
+    "variables": "line(event='missed', missed={f'V{n}': 'x' * 100 for n in range(500000)})",
+    "failures": "line(answer={**answer, 'failures': [{'file': 'f', 'type': 't', 'text': 'x'}] * 100000})",
+    "failure": "line(answer={**answer, 'failures': [{**failure, 'text': 'x' * (100 << 20)}]})",
+    "frames": "line(answer={**answer, 'failures': [{**failure, 'frames': [frame] * 100000}]})",
+    "crash": "line(failure={'code': 'x' * (50 << 20), 'text': 'x' * (50 << 20)})",
+    "version": "line(environment=environment); line(answer={**answer, 'sdk': 'x' * (50 << 20)})",
+    "task": "task['name'] *= 10000; line(environment={**environment, 'tasks': [task]}); line(answer=answer)",
+    "environment": "line(environment={**environment, 'name': 'x' * (1 << 20)}); line(answer=answer)",
+    "location": "line(environment={**environment, 'name': 'a\\nb', 'location': place}); line(answer=answer)",
+}
+
+
+@pytest.mark.parametrize("flood", FLOODS)
+def test_what_the_code_says_does_not_flood_the_log(made: Scene, flood: str) -> None:
+    code = f"""{FIND_PIPE}
+import json, pathlib
+answer = {{"protocol": 1, "python": "3.11.2", "sdk": "2.12.1", "with_bundle": True}}
+answer["modules"] = [str(pathlib.Path(__file__))]
+environment = {{"key": 0, "name": "e", "selected": True, "tasks": []}}
+task = {{"name": "e.t", "short_name": "t", "environment": "e"}}
+frame = {{"file": "x" * 1000, "line": 1, "function": "x" * 1000, "text": "x" * 1000}}
+failure = {{"file": "f", "type": "t", "text": "x"}}
+place = {{"file": "x" * (1 << 20), "line": 1}}
+to = os.fdopen(pipe(), "wb")
+def line(**document):
+    to.write(json.dumps(document).encode() + b"\\n")
+{FLOODS[flood]}
+to.flush()
+os._exit(0)
+"""
+    made.check_out(files={"flow.py": code})
+    outcome = made.run()
+    assert "error" in outcome
+    assert len(json.dumps(outcome)) < 100_000
 
 
 @pytest.mark.parametrize("path", ["/etc/shadow", "{root}/../../github/home/notes", "{root}/link.txt"])
