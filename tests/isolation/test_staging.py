@@ -141,3 +141,21 @@ def test_git_of_a_copy_knows_the_commit_and_none_of_the_configuration(tmp_path: 
     assert history.commit.link(tmp_path / "copy" / "a.py", 1).startswith(
         "https://github.com/octo/flows/blob/"
     )
+
+
+def test_no_link_in_a_git_folder_brings_files_of_others_into_the_copy(tmp_path: Path) -> None:
+    root, home = tmp_path / "checkout", tmp_path / "home"
+    root.mkdir()
+    (home / "heads").mkdir(parents=True)
+    (home / "notes").write_text("planted-secret")
+    git(root, "init", "-q", "-b", "main")
+    shutil.rmtree(root / ".git" / "refs")
+    (root / ".git" / "refs").symlink_to(home)
+    (root / ".git" / "packed-refs").unlink(missing_ok=True)
+    (root / ".git" / "packed-refs").symlink_to(home / "notes")
+    copy_tree(root, tmp_path / "copy", owner=OWNER, leave_out=left_out)
+    confinement = Confinement(OWNER.uid, OWNER.gid, {"PATH": os.environ["PATH"]})
+    assert take_over(root, tmp_path / "copy", tmp_path / "git", confinement).commit is None
+    copied = [path for path in (tmp_path / "git").rglob("*") if path.is_file()]
+    assert (tmp_path / "git" / "HEAD") in copied
+    assert not [path for path in copied if "planted-secret" in path.read_text()]

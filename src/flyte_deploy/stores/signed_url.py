@@ -177,20 +177,18 @@ class _Failure:
 def _blocks(stream: BinaryIO, archive: Archive, progress: Listen) -> Iterator[bytes]:
     """What is sent of a file. The last block follows only where all of them are what was signed."""
     md5 = hashlib.md5(usedforsecurity=False)
-    done = 0
-    data = stream.read(_BLOCK)
-    while data:
+    left = archive.size
+    while left:
+        data = stream.read(min(_BLOCK, left))
         md5.update(data)
-        following = stream.read(_BLOCK)
-        if not following and md5.digest() != archive.md5:
+        left -= len(data)
+        if not data or (not left and md5.digest() != archive.md5):
             raise DeployError(
                 f"{archive.path} changed while it was uploaded",
                 mend="Run the command again when nothing writes there.",
             )
         yield data
-        done += len(data)
-        progress(done, archive.size)
-        data = following
+        progress(archive.size - left, archive.size)
 
 
 def _put(
