@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import os
-import stat
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from flyte_deploy.bundle.reading import open_regular
 from flyte_deploy.collector.inside import sdk
 from flyte_deploy.collector.inside.capture import folder_digest
 from flyte_deploy.collector.message import Capture
@@ -20,13 +21,19 @@ if TYPE_CHECKING:
     from flyte_deploy.stores.signed_url import SignedUrlStore
 
 
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+_BUFFER = 1 << 20
+
+
 @dataclass(frozen=True)
 class CapturedFile:
-    """A file as it was captured: its path below the address, where it lies now, its size in bytes."""
+    """A file as it was captured: its path below the address, where it lies now, its size in bytes, and its
+    SHA-256 in hex."""
 
     path: str
     source: Path
     size: int
+    sha256: str
 
 
 @dataclass(frozen=True)
@@ -64,25 +71,23 @@ def read_captured(folder: Path, captures: Sequence[Capture]) -> tuple[Captured, 
 
 
 def _read(base: Path, capture: Capture) -> Captured:
-    digests: dict[str, str] = {}
+    if not _DIGEST.fullmatch(capture.digest):
+        raise DeployError(f"the collector captured what has no digest: {capture.digest[:80]!r}")
     files = []
     for path in capture.files:
         parts = path.split("/")
         if os.path.isabs(path) or any(part in ("", ".", "..") for part in parts):  # noqa: PTH117
-            raise DeployError(f"the collector captured a file outside of its folder: {path!r}")
+            raise DeployError(f"the collector captured a file outside of its folder: {path[:200]!r}")
         source = base.joinpath(*parts)
         try:
             # No link on the way may lead anywhere else.
             if source.resolve(strict=True) != base.parent.resolve().joinpath(base.name, *parts):
                 raise DeployError(f"the collector captured a link: {path!r}")
-            info = source.lstat()
-            content = source.read_bytes() if stat.S_ISREG(info.st_mode) else None
         except OSError as error:
             raise DeployError(f"what the collector captured cannot be read: {error}") from None
-        if content is None:
-            raise DeployError(f"the collector captured what is no file: {path!r}")
-        digests[path] = hashlib.sha256(content).hexdigest()
-        files.append(CapturedFile(path, source, len(content)))
+        size, sha256, _ = _hashed(source, path)
+        files.append(CapturedFile(path, source, size, sha256))
+    digests = {file.path: file.sha256 for file in files}
     digest = folder_digest(digests) if capture.folder else next(iter(digests.values()), "")
     if digest != capture.digest or (not capture.folder and [capture.name] != list(capture.files)):
         raise DeployError("what the collector captured is not what it said it was")
@@ -101,6 +106,9 @@ def publish_captured(
 
     Returns:
         The address of each, by its placeholder.
+
+    Raises:
+        DeployError: for a file that is no longer the one that was identified.
     """
     addresses: dict[str, str] = {}
     for one in captured:
@@ -118,5 +126,20 @@ def publish_captured(
 def _archive(file: CapturedFile) -> Archive:
     from flyte_deploy.bundle.archive import Archive
 
-    content = file.source.read_bytes()
-    return Archive(file.source, len(content), hashlib.md5(content, usedforsecurity=False).digest())
+    size, sha256, md5 = _hashed(file.source, file.path)
+    if (size, sha256) != (file.size, file.sha256):
+        raise DeployError(f"{file.path} is no longer the file that was captured", where=file.path)
+    # What is sent is held to its MD5 while it is sent.
+    return Archive(file.source, size, md5)
+
+
+def _hashed(path: Path, name: str) -> tuple[int, str, bytes]:
+    """The size, the SHA-256 in hex and the MD5 of a regular file; no link is followed."""
+    sha256, md5 = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
+    size = 0
+    with os.fdopen(open_regular(path, name), "rb", buffering=0) as stream:
+        while data := stream.read(_BUFFER):
+            size += len(data)
+            sha256.update(data)
+            md5.update(data)
+    return size, sha256.hexdigest(), md5.digest()

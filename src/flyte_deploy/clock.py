@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from flyte_deploy.errors import bounded
 from flyte_deploy.model import Progress, Step
 from flyte_deploy.secrets import SECRETS
 
@@ -14,10 +15,15 @@ Listen = Callable[[Progress], None]
 
 
 def redacting(listen: Listen) -> Listen:
-    """A listener that is told everything but what is known to be secret."""
+    """A listener that is told everything but what is known to be secret, and nothing of any length.
+
+    What code or a build prints is bounded where it is read.
+    """
 
     def tell(progress: Progress) -> None:
         text = SECRETS.redact(progress.text)
+        if progress.kind not in ("output", "build"):
+            text = bounded(text)
         listen(progress if text == progress.text else dataclasses.replace(progress, text=text))
 
     return tell

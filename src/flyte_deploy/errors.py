@@ -4,6 +4,14 @@ from __future__ import annotations
 
 from flyte_deploy.secrets import SECRETS
 
+_LONGEST = 4000
+_MOST_DETAILS = 300
+
+
+def bounded(text: str, most: int = _LONGEST) -> str:
+    """A text of at most so many characters, and how many more there were: the project's code writes some."""
+    return text if len(text) <= most else f"{text[:most]}… ({len(text) - most} characters more)"
+
 
 class NotWanted(Exception):  # noqa: N818 - not a failure
     """What was to be registered is no longer wanted, for the reason given; nothing is registered."""
@@ -19,7 +27,7 @@ class DeployError(Exception):
         usage: True where the input itself is wrong (exit status 2 instead of 1).
         details: further lines, shown indented: the user's own frames, the conflicting names.
 
-    What is known to be secret is hidden in all of them.
+    What is known to be secret is hidden in all of them, and what is very long is cut.
     """
 
     def __init__(
@@ -31,12 +39,16 @@ class DeployError(Exception):
         usage: bool = False,
         details: tuple[str, ...] = (),
     ) -> None:
-        self.what = SECRETS.redact(what)
+        self.what = _told(what)
         super().__init__(self.what)
-        self.where = SECRETS.redact(where) if where else where
-        self.mend = SECRETS.redact(mend) if mend else mend
+        self.where = _told(where) if where else where
+        self.mend = _told(mend) if mend else mend
         self.usage = usage
-        self.details = tuple(map(SECRETS.redact, details))
+        more = len(details) - _MOST_DETAILS
+        self.details = (
+            *map(_told, details[:_MOST_DETAILS]),
+            *((f"… {more} lines more",) if more > 0 else ()),
+        )
 
     def __str__(self) -> str:
         lines = [f"{self.where}: {self.what}" if self.where else self.what]
@@ -49,3 +61,8 @@ class DeployError(Exception):
     def exit_status(self) -> int:
         """2 for usage and bad input, 1 for everything else."""
         return 2 if self.usage else 1
+
+
+def _told(text: str) -> str:
+    # First what is secret: a half of it would not be known as such.
+    return bounded(SECRETS.redact(text))

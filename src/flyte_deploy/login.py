@@ -33,10 +33,12 @@ class ClientSecret:
 
 @dataclass(frozen=True)
 class Command:
-    """A command that prints a token. `source` says where it is named; its arguments are not shown."""
+    """A command that prints a token, run in `folder`. `source` says where it is named; its arguments are not
+    shown."""
 
     arguments: tuple[str, ...] = field(repr=False)
     source: str
+    folder: Path
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,7 @@ def choose(settings: Settings, environ: Mapping[str, str]) -> Login:
     Raises:
         DeployError: where something is missing for it; the places that were looked at are named.
     """
-    proxy = Command(settings.proxy_command, _origin(settings, "proxy_command"))
+    proxy = Command(settings.proxy_command, _origin(settings, "proxy_command"), settings.working_dir)
     secret, source, looked_at = _client_secret(settings, environ)
     return Login(
         _way(settings, secret, source, looked_at),
@@ -138,7 +140,7 @@ def _way(
                 "config.yaml.",
                 usage=True,
             )
-        return Command(settings.auth_command, _origin(settings, "auth_command"))
+        return Command(settings.auth_command, _origin(settings, "auth_command"), settings.working_dir)
     if kind in ("GitHub", "GitHubAssertion"):
         assertion = kind == "GitHubAssertion"
         if assertion and not settings.client_id:

@@ -8,17 +8,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from flyte_deploy.images.source import ImageSource
 from flyte_deploy.specs.changes import Difference
+
+Text = Annotated[str, Meta(max_length=4096)]
+"""What the collector says of something, of so many characters: it is shown to people, and is a stranger's.
+Names are shorter still, see `flyte_deploy.collector.run.checked`."""
 
 
 class Location(Struct, frozen=True):
     """A place in the project's source: a path relative to the root (POSIX) and a line, counted from 1."""
 
-    file: str
+    file: Text
     line: int = 0
 
     def __str__(self) -> str:
@@ -28,16 +33,16 @@ class Location(Struct, frozen=True):
 class Parameter(Struct, frozen=True):
     """One input of a task. `default` is the Python text of the default value, absent where there is none."""
 
-    name: str
-    type: str
-    default: str | None = None
+    name: Text
+    type: Text
+    default: Text | None = None
 
 
 class Output(Struct, frozen=True):
     """One output of a task."""
 
-    name: str
-    type: str
+    name: Text
+    type: Text
 
 
 class Trigger(Struct, frozen=True):
@@ -47,7 +52,7 @@ class Trigger(Struct, frozen=True):
     """
 
     name: str
-    schedule: str = ""
+    schedule: Text = ""
     active: bool = True
 
 
@@ -63,21 +68,21 @@ class Task(Struct, frozen=True, kw_only=True):
     """
 
     name: str
-    short_name: str
+    short_name: Text
     environment: str
     location: Location | None = None
-    kind: str = "python"
+    kind: Text = "python"
     parameters: tuple[Parameter, ...] = ()
     outputs: tuple[Output, ...] = ()
-    resources: dict[str, str] = {}
-    cache: str = "disable"
+    resources: dict[Text, Text] = {}
+    cache: Text = "disable"
     retries: int = 0
     timeout: float = 0
-    secrets: tuple[str, ...] = ()
+    secrets: tuple[Text, ...] = ()
     triggers: tuple[Trigger, ...] = ()
-    reuse: str = ""
-    documentation: str = ""
-    volatile: tuple[str, ...] = ()
+    reuse: Text = ""
+    documentation: Text = ""
+    volatile: tuple[Text, ...] = ()
     """Parameters whose default differs from one load to the next, such as ``datetime.now()``."""
     request: bytes = b""
 
@@ -92,11 +97,11 @@ class Image(Struct, frozen=True):
     or a `problem`, why there is none.
     """
 
-    kind: str
-    uri: str = ""
-    name: str = ""
+    kind: Text
+    uri: Text = ""
+    name: Text = ""
     source: ImageSource | None = None
-    problem: str = ""
+    problem: Text = ""
 
 
 class Environment(Struct, frozen=True, kw_only=True):
@@ -108,17 +113,17 @@ class Environment(Struct, frozen=True, kw_only=True):
 
     key: int
     name: str
-    kind: str = "task"
+    kind: Text = "task"
     selected: bool = False
-    variable: str = ""
-    module: str = ""
+    variable: Text = ""
+    module: Text = ""
     location: Location | None = None
-    description: str = ""
+    description: Text = ""
     depends_on: tuple[int, ...] = ()
     image: Image = Image("default")
-    include: tuple[str, ...] = ()
+    include: tuple[Text, ...] = ()
     """As written; relative to `declared_in`."""
-    declared_in: str = ""
+    declared_in: Text = ""
     """The absolute path of the file that declares the environment."""
     tasks: tuple[Task, ...] = ()
 

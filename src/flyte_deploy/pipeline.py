@@ -7,9 +7,7 @@ Settings ▶ (install) ▶ collect ▶ resolve ▶ identify ▶ compare ▶│ p
 from __future__ import annotations
 
 import dataclasses
-import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +16,7 @@ from flyte_deploy.collector.message import Collected
 from flyte_deploy.connect import connection
 from flyte_deploy.errors import DeployError
 from flyte_deploy.identify import identify
+from flyte_deploy.isolation.confinement import scratch_folder
 from flyte_deploy.model import Deployment, Plan
 from flyte_deploy.project.load import collect_from_files
 from flyte_deploy.project.prepare import prepared
@@ -57,7 +56,7 @@ def plan(
     with (
         connection(settings, listen, embedded_later=container is not None) as connected,
         prepared(settings, container, clock) as ready,
-        scratch_folder() as captures,
+        scratch_folder(ready.confinement) as captures,
     ):
         with clock.step("collect", "Loading the code"):
             collected = collect(ready, captures, listen)
@@ -95,7 +94,7 @@ def deploy(
     with (
         connection(settings, listen, embedded_later=container is not None) as connected,
         prepared(settings, container, clock) as ready,
-        scratch_folder() as captures,
+        scratch_folder(ready.confinement) as captures,
     ):
         with clock.step("collect", "Loading the code"):
             collected = collect(ready, captures, listen)
@@ -126,10 +125,3 @@ def check_expected(settings: Settings, content: str) -> None:
             where=settings.origins.get("expect_content", "--expect-content"),
             mend="What was approved is not what is here: plan again, at the commit that is deployed.",
         )
-
-
-@contextmanager
-def scratch_folder() -> Iterator[Path]:
-    """A folder of this run alone, gone when it ends."""
-    with tempfile.TemporaryDirectory(prefix="flyte-deploy-") as folder:
-        yield Path(folder)

@@ -12,7 +12,6 @@ import os
 import re
 import shutil
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -37,7 +36,8 @@ from flyte_deploy.collector.run import (
     took_too_long,
 )
 from flyte_deploy.errors import DeployError
-from flyte_deploy.model import Bundle, Environment, Plan, Progress, Task
+from flyte_deploy.isolation.confinement import scratch_folder
+from flyte_deploy.model import Bundle, Environment, Plan, Progress, Task, Text
 from flyte_deploy.project.interpreter import find_interpreter
 from flyte_deploy.settings import Settings
 from flyte_deploy.specs.container import primary
@@ -69,10 +69,10 @@ class Problem(Struct, frozen=True, kw_only=True):
     """
 
     task: int
-    found: str = ""
+    found: Text = ""
     failure: LoadFailure | None = None
-    path: str = ""
-    hidden: str = ""
+    path: Text = ""
+    hidden: Text = ""
 
 
 class Line(Struct, frozen=True, kw_only=True):
@@ -114,11 +114,10 @@ def verify_bundle(settings: Settings, plan: Plan, search_path: Sequence[str], li
     if not groups:
         return
     environments = {one.environment.name: one.environment for one in plan.environments}
-    with tempfile.TemporaryDirectory(prefix="flyte-deploy-") as name:
-        folder = Path(name).resolve()
+    with scratch_folder(settings.confinement) as folder:
         lay_out(plan.bundle, folder)
         if settings.confinement is not None:
-            settings.confinement.give_tree(folder)
+            settings.confinement.give(folder)
         by_cause: dict[object, list[tuple[Loadable, Problem]]] = {}
         for group in groups.values():
             for problem in _load(settings, folder, group, listen):
@@ -230,7 +229,7 @@ def _load(settings: Settings, folder: Path, tasks: list[Loadable], listen: Liste
                     if last.done or last.crash is not None:
                         break
                     number = last.loading if last.problem is None else last.problem.task
-                    if not 0 <= number < len(tasks):
+                    if not 0 <= number < len(tasks) or len(problems) > len(tasks):
                         raise DeployError("the collector's answer names a task that it was not asked for")
                     if last.problem is not None:
                         problems.append(last.problem)
@@ -491,7 +490,7 @@ class _Explain:
     def _missing_file(self, one: Loadable, path: str) -> tuple[str, str] | None:
         absolute = Path(path)
         if not absolute.is_absolute():
-            if not (self._root / path).exists() and Path(path).exists():
+            if not (self._root / path).exists() and (self._settings.working_dir / path).exists():
                 explanation = f"{path} is looked for in the working directory, which is the bundle's root."
                 return explanation, (
                     "Begin its path with Path(__file__).parent, and include the file in the environment."
@@ -534,7 +533,7 @@ class _Explain:
 
     def _typed(self, base: str) -> str:
         """A folder below the root as one would type it."""
-        return os.path.relpath(self._root / base)
+        return os.path.relpath(self._root / base, self._settings.working_dir)
 
 
 _BY_NAME = (

@@ -74,7 +74,9 @@ def main() -> None:
             untrusted=scene["untrusted"],
         )
         if scene["endpoint"]:
-            settings = dataclasses.replace(settings, endpoint=scene["endpoint"], insecure=True, dry_run=False)
+            settings = dataclasses.replace(
+                settings, endpoint=scene["endpoint"], insecure=scene["insecure"], dry_run=False
+            )
             plan = pipeline.deploy(settings, heard.append, container=container).plan
         else:
             plan = pipeline.plan(settings, heard.append, container=container)

@@ -120,11 +120,13 @@ class Scene:
         *,
         landlock: bool = True,
         untrusted: bool = False,
+        insecure: bool = True,
+        variables: Mapping[str, str] | None = None,
         **options: object,
     ) -> dict[str, Any]:
         """Let the deployer plan or carry out a deploy of the workspace: what it was told, how it ended.
 
-        Without `landlock` it is as on a kernel that has none.
+        Without `landlock` it is as on a kernel that has none. `variables` are more of the deployer's own.
         """
         for made in self.base.glob("*"):
             # An environment is as good as new, and slow to copy.
@@ -144,6 +146,7 @@ class Scene:
                     "held_open": str(self.folder / "github" / "home" / "notes"),
                     "environment": {**self.certificates, **self.environment},
                     "endpoint": endpoint,
+                    "insecure": insecure,
                     "network": network,
                     "landlock": landlock,
                     "untrusted": untrusted,
@@ -171,6 +174,7 @@ class Scene:
                 "ATTACK_PLACES": json.dumps(self.places),
                 "PATH": f"{self.folder / 'bin'}:{os.environ['PATH']}",
                 "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry),
+                **(variables or {}),
             },
             capture_output=True,
             text=True,

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import base64
+import hashlib
+import json
 import re
+import shutil
 import subprocess
 import textwrap
 from collections.abc import Iterator
@@ -13,11 +17,13 @@ from typing import Any
 import pytest
 from flyteidl2.task.task_service_pb2 import DeployTaskRequest
 
-from flyte_deploy.embedded import running
+from flyte_deploy.embedded import LoginSide, Tls, running
 from flyte_deploy.pipeline import plan
 from flyte_deploy.settings import resolve
 from tests.attacks.scene import CERTIFICATE, SDK, WORD, Scene, scene
 from tests.engine import Engine
+from tests.harness.tree import tree_digest
+from tests.registries.servers import Authority
 
 INNOCENT = """
 import flyte
@@ -289,6 +295,10 @@ def test_a_variable_that_the_code_is_not_given_is_named(made: Scene) -> None:
             "larger than is taken",
         ),
         (
+            "os.write(pipe(), json.dumps({'event': 'loaded', 'file': 'x' * 50000}).encode() + b'\\n')",
+            "a file that it was not to load",
+        ),
+        (
             "document = {'answer': {'protocol': 9, 'python': '3', 'sdk': '2.12.1'}};"  # noqa: ISC004
             " os.write(pipe(), json.dumps(document).encode() + b'\\n'); os._exit(0)",
             "speaks protocol 9",
@@ -302,12 +312,52 @@ def test_a_variable_that_the_code_is_not_given_is_named(made: Scene) -> None:
         "nested unknown",
         "oversized",
         "many events",
+        "event of a long file",
         "protocol",
     ],
 )
 def test_forged_messages_are_refused(made: Scene, code: str, said: str) -> None:
     outcome = attack(made, f"{FIND_PIPE}\nimport json\n{code}\n")
     assert said in outcome.get("error", ""), outcome
+
+
+FLOODS = {
+    # A line that is as long as is taken, in a field that is told.
+    "variable": "line(event='missed', missed={'DEPLOYER_TOKEN': 'x' * (100 << 20)})",
+    "variables": "line(event='missed', missed={f'V{n}': 'x' * 100 for n in range(500000)})",
+    "failures": "line(answer={**answer, 'failures': [{'file': 'f', 'type': 't', 'text': 'x'}] * 100000})",
+    "failure": "line(answer={**answer, 'failures': [{**failure, 'text': 'x' * (100 << 20)}]})",
+    "frames": "line(answer={**answer, 'failures': [{**failure, 'frames': [frame] * 100000}]})",
+    "crash": "line(failure={'code': 'x' * (50 << 20), 'text': 'x' * (50 << 20)})",
+    "version": "line(environment=environment); line(answer={**answer, 'sdk': 'x' * (50 << 20)})",
+    "task": "task['name'] *= 10000; line(environment={**environment, 'tasks': [task]}); line(answer=answer)",
+    "environment": "line(environment={**environment, 'name': 'x' * (1 << 20)}); line(answer=answer)",
+    "location": "line(environment={**environment, 'name': 'a\\nb', 'location': place}); line(answer=answer)",
+}
+
+
+@pytest.mark.parametrize("flood", FLOODS)
+def test_what_the_code_says_does_not_flood_the_log(made: Scene, flood: str) -> None:
+    code = f"""{FIND_PIPE}
+import json, pathlib
+answer = {{"protocol": 1, "python": "3.11.2", "sdk": "2.12.1", "with_bundle": True}}
+answer["modules"] = [str(pathlib.Path(__file__))]
+environment = {{"key": 0, "name": "e", "selected": True, "tasks": []}}
+task = {{"name": "e.t", "short_name": "t", "environment": "e"}}
+frame = {{"file": "x" * 1000, "line": 1, "function": "x" * 1000, "text": "x" * 1000}}
+failure = {{"file": "f", "type": "t", "text": "x"}}
+place = {{"file": "x" * (1 << 20), "line": 1}}
+to = os.fdopen(pipe(), "wb")
+def line(**document):
+    to.write(json.dumps(document).encode() + b"\\n")
+{FLOODS[flood]}
+to.flush()
+os._exit(0)
+"""
+    made.check_out(files={"flow.py": code})
+    outcome = made.run()
+    assert "error" in outcome
+    assert len(json.dumps(outcome)) < 100_000
 
 
 @pytest.mark.parametrize("path", ["/etc/shadow", "{root}/../../github/home/notes", "{root}/link.txt"])
@@ -433,7 +483,7 @@ def captured(folder):
 
 own = pathlib.Path(os.environ["TMPDIR"])
 if str(HERE) == COPY:
-    (folder,) = filter(mine, glob.glob("/tmp/flyte-deploy-*"))
+    (folder,) = filter(mine, glob.glob(str(own.parent / "scratch" / "*")))
     (own / "captures").write_text(folder)
 else:
     # The code is loaded once more, from the bundle, after all has been identified.
@@ -463,6 +513,227 @@ def test_nothing_is_put_in_the_place_of_what_was_identified(made: Scene, tmp_pat
     assert len(told) == 3
     assert all(re.match(r"\[Errno (1|13|21)\] ", line) for line in told), told
     assert not [path for path in data.rglob("*") if path.is_file() and WORD.encode() in path.read_bytes()]
+
+
+MOVING = """
+import glob, os, pathlib
+import flyte
+from flyte.io import File
+
+SECRET = {secret!r}
+HERE = pathlib.Path(__file__).parent
+COPY = {copy!r}
+OPEN = pathlib.Path({open!r})
+own = pathlib.Path(os.environ["TMPDIR"])
+
+def mine(path):
+    try:
+        return os.lstat(path).st_uid == os.getuid()
+    except FileNotFoundError:
+        return False
+
+def move(folder, to):
+    # It goes on to be the code's, and a link of the code's stands in its place.
+    try:
+        os.rename(folder, to)
+        os.symlink(to, folder)
+        return "moved"
+    except OSError as error:
+        return str(error)
+
+def given():
+    # What is the code's, but not what the code has made in it.
+    places = ["/tmp", "/var/tmp", "/dev/shm", str(own.parent), *glob.glob(str(own.parent) + "/*")]
+    for place in places:
+        for path in glob.glob(place + "/*") if not mine(place) else ():
+            if mine(path) and not path.startswith(str(OPEN)):
+                yield path, os.stat(place).st_uid, os.stat(place).st_mode & 0o022
+
+scratch = [path for path in glob.glob(str(own.parent / "scratch" / "*")) if mine(path)]
+scratch += [path for path in glob.glob("/tmp/flyte-deploy-*") if mine(path)]
+told = []
+if str(HERE) == COPY:
+    (OPEN / "control").mkdir()
+    told.append(move(OPEN / "control", OPEN / "elsewhere"))
+told += [move(path, str(own / os.path.basename(path))) for path in scratch]
+told += [repr(one) for one in given()]
+with (own / ("loaded" if str(HERE) == COPY else "verified")).open("w") as report:
+    report.write(chr(10).join(told))
+# The deployer may go where these lead.
+for path in scratch:
+    for name in ("workspace", "home"):
+        os.symlink(os.path.dirname(SECRET).replace("home", name), path + "/" + name)
+
+env = flyte.TaskEnvironment(
+    name="innocent", image="registry.example/team/image:1", include=("data.csv",)
+)
+
+@env.task
+async def work(f: File = File.from_local_sync(str(HERE / "data.csv"))) -> None: ...
+"""
+
+
+@pytest.mark.parametrize("landlock", [True, False], ids=["Landlock", "no Landlock"])
+def test_no_folder_that_the_code_is_given_can_be_moved_away(
+    made: Scene, tmp_path: Path, landlock: bool
+) -> None:
+    """What is moved away would stay the code's, and links in its place lead where the code cannot go."""
+    secret = f"{made.folder}/github/home/notes"
+    copy = str(made.base / "checkout")
+    data = tmp_path / "server"
+    shutil.rmtree(made.open)
+    with running(data) as server:
+        made.check_out(
+            files={
+                "flow.py": MOVING.format(secret=secret, copy=copy, open=str(made.open)),
+                "data.csv": "a,b\n",
+            }
+        )
+        before = tree_digest(made.folder / "github")
+        outcome = made.run(server.endpoint, landlock=landlock)
+        after = tree_digest(made.folder / "github")
+    assert outcome.get("tasks") == ["innocent.work"], outcome
+    assert before == after
+    for phase in ("loaded", "verified"):
+        moved, *found = (made.base / "tmp" / phase).read_text().splitlines()
+        if phase == "loaded":
+            # The control: a folder that is the code's in one that everybody can write to.
+            assert moved == "moved"
+            moved, *found = found
+        assert re.match(r"\[Errno 13\] ", moved), moved
+        parents = [ast.literal_eval(one) for one in found]
+        assert {Path(path).parent.name for path, _, _ in parents} == {"base", "scratch"}
+        assert {(uid, mode) for _, uid, mode in parents} == {(0, 0)}
+    assert list((made.base / "scratch").iterdir()) == []
+    assert not [path for path in data.rglob("*") if path.is_file() and WORD.encode() in path.read_bytes()]
+
+
+@pytest.mark.parametrize("landlock", [True, False], ids=["Landlock", "no Landlock"])
+def test_folders_of_the_code_are_not_where_the_workflow_has_temporary_files(
+    made: Scene, tmp_path: Path, landlock: bool
+) -> None:
+    """A workflow may set TMPDIR to a mounted folder, which is closed to the code."""
+    flow = """
+    from pathlib import Path
+    from flyte.io import File
+    import flyte
+    env = flyte.TaskEnvironment(
+        name="innocent", image="registry.example/team/image:1", include=("data.csv",)
+    )
+
+    @env.task
+    async def work(f: File = File.from_local_sync(str(Path(__file__).parent / "data.csv"))) -> None: ...
+    """
+    made.check_out(files={"flow.py": textwrap.dedent(flow), "data.csv": "a,b\n"})
+    temporary = made.folder / "github" / "runner_temp"
+    data = tmp_path / "server"
+    with running(data) as server:
+        outcome = made.run(server.endpoint, landlock=landlock, variables={"TMPDIR": str(temporary)})
+    assert outcome.get("tasks") == ["innocent.work"], outcome
+    assert [path.read_text() for path in data.rglob("data.csv")] == ["a,b\n"]
+
+
+FORGED_CAPTURES = {
+    "no digest": ("..", "", ["notes"], "", "what has no digest"),
+    "absolute": ("{home}", "", ["notes"], "", "what has no digest"),
+    "file outside": ("{digest}", "", ["../../../github/home/notes"], "", "outside of its folder"),
+    "link": ("{digest}", "notes", ["notes"], "os.symlink(home + '/notes', place + '/notes')", "a link"),
+    "link to a folder": (
+        "{digest}",
+        "notes",
+        ["notes"],
+        "os.rmdir(place); os.symlink(home, place)",
+        "a link",
+    ),
+    "pipe": ("{digest}", "notes", ["notes"], "os.mkfifo(place + '/notes')", "no longer a file"),
+    "other content": (
+        "{digest}",
+        "notes",
+        ["notes"],
+        "open(place + '/notes', 'w').write('x')",
+        "not what it",
+    ),
+    "nothing": ("{digest}", "notes", ["notes"], "", "cannot be read"),
+}
+
+
+@pytest.mark.parametrize("case", FORGED_CAPTURES)
+def test_forged_captures_are_refused(made: Scene, case: str) -> None:
+    digest, name, files, make, said = FORGED_CAPTURES[case]
+    hashed = hashlib.sha256(WORD.encode()).hexdigest()
+    code = f"""{FIND_PIPE}
+import glob, json, pathlib
+home = {str(made.folder / "github" / "home")!r}
+(captures,) = [
+    path for path in glob.glob(os.environ["TMPDIR"] + "/../scratch/*") if os.stat(path).st_uid == os.getuid()
+]
+place = captures + "/{hashed}"
+os.mkdir(place)
+{make}
+capture = {{"digest": {digest!r}.format(home=home, digest={hashed!r}), "name": {name!r}}}
+answer = {{"protocol": 1, "python": "3.11.2", "sdk": "2.12.1", "with_bundle": True}}
+answer["modules"] = [str(pathlib.Path(__file__))]
+answer["captured"] = [{{**capture, "folder": {not name}, "files": {files!r}}}]
+environment = {{"key": 0, "name": "e", "selected": True, "tasks": []}}
+os.write(pipe(), json.dumps({{"environment": environment}}).encode() + b"\\n")
+os.write(pipe(), json.dumps({{"answer": answer}}).encode() + b"\\n")
+os._exit(0)
+"""
+    # Without Landlock a link is all that it takes.
+    made.check_out(files={"flow.py": code})
+    outcome = made.run(landlock=False)
+    assert said in outcome.get("error", ""), outcome
+    assert WORD not in str(outcome)
+
+
+TOKEN_SCRIPT = """#!/usr/bin/python3
+import base64, json, os, time
+with open({mark!r}, "a") as mark:
+    mark.write(os.getcwd() + {who!r} + chr(10))
+part = base64.urlsafe_b64encode(json.dumps({{"exp": time.time() + 1}}).encode()).decode().rstrip("=")
+print("e30." + part + ".x")
+"""
+
+
+@pytest.mark.parametrize("kind", ["auth", "proxy"])
+def test_a_relative_command_for_tokens_is_not_that_of_the_code(
+    made: Scene, tmp_path: Path, kind: str
+) -> None:
+    """It is asked again and again, while and after the code writes what it likes to its copy."""
+    mark = made.folder / "bin" / f"asked-{kind}"
+    stolen = TOKEN_SCRIPT.format(mark=str(mark), who=" stolen")
+    swap = f"""
+    import pathlib, time
+    file = pathlib.Path(__file__).parent / "scripts" / "token.sh"
+    # It is not in the bundle.
+    if file.exists():
+        file.write_text({stolen!r})
+    time.sleep(1)
+    """
+    script = TOKEN_SCRIPT.format(mark=str(mark), who="")
+    made.check_out(files={"flow.py": textwrap.dedent(swap) + INNOCENT, "scripts/token.sh": script})
+    (made.workspace / "scripts" / "token.sh").chmod(0o755)
+    authority = Authority.make(tmp_path / "authority")
+
+    def accepts(token: str) -> bool:
+        return token.startswith("e30.")
+
+    side = LoginSide(accepts, proxy=accepts if kind == "proxy" else None)
+    if kind == "auth":
+        ways: dict[str, Any] = {"auth_type": "ExternalCommand", "auth_command": "scripts/token.sh"}
+    else:
+        ways = {
+            "proxy_command": "scripts/token.sh",
+            "auth_type": "ExternalCommand",
+            "auth_command": "echo e30.",
+        }
+    with running(tmp_path / "server", login=side, tls=Tls(authority.certificate, authority.key)) as server:
+        port = server.endpoint.rpartition(":")[2]
+        outcome = made.run(f"dns:///localhost:{port}", insecure=False, ca_cert=str(authority.ca), **ways)
+    assert outcome.get("tasks") == ["innocent.work"], outcome
+    asked = mark.read_text().splitlines()
+    assert len(asked) > 1
+    assert set(asked) == {str(made.workspace)}
 
 
 def test_the_mark_of_a_finished_environment_is_no_link(made: Scene, tmp_path: Path) -> None:

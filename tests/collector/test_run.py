@@ -349,3 +349,103 @@ def test_the_collector_leaves_no_trace_in_the_project(write: Write) -> None:
     before = sorted(root.rglob("*"))
     run(root, "flow.py", names=("env",))
     assert sorted(root.rglob("*")) == before
+
+
+# The pipe that the collector answers on, and a line on it.
+FORGE = """
+import fcntl, json, os
+import flyte
+
+def say(**document):
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            if os.readlink(f"/proc/self/fd/{name}").startswith("pipe:") and int(name) > 2:
+                if fcntl.fcntl(int(name), fcntl.F_GETFL) & 3 == os.O_WRONLY:
+                    os.write(int(name), json.dumps(document).encode() + b"\\n")
+        except OSError:
+            pass
+
+answer = {"protocol": 1, "python": "3.11.2", "sdk": "2.12.1", "with_bundle": True}
+environment = {"key": 0, "name": "e", "selected": True, "location": {"file": "flow.py", "line": 7}}
+task = {"name": "e.t", "short_name": "t", "environment": "e"}
+"""
+
+
+def forge(write: Write, *lines: str) -> Path:
+    return write({"flow.py": FORGE + "\n".join((*lines, "say(answer=answer)", "os._exit(0)")) + "\n"})
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("''", "is empty"),
+        ("'a\\nb'", "a line break or another control character"),
+        ("'a\\x1b[31m'", "a line break or another control character"),
+        ("'a\\u2028b'", "a line break or another control character"),
+        ("'a\\u202eb'", "a line break or another control character"),
+        ("'x' * 256", "has 256 characters"),
+        ("'x' * 10_000", "has 10000 characters"),
+    ],
+)
+@pytest.mark.parametrize("what", ["environment", "task", "trigger"])
+def test_names_that_nothing_can_have_are_refused(write: Write, what: str, name: str, said: str) -> None:
+    made = {
+        "environment": f"say(environment={{**environment, 'name': {name}}})",
+        "task": f"say(environment={{**environment, 'tasks': [{{**task, 'name': {name}}}]}})",
+        "trigger": "say(environment={**environment, 'tasks':"
+        f" [{{**task, 'triggers': [{{'name': {name}}}]}}]}})",
+    }
+    with pytest.raises(DeployError) as raised:
+        run(forge(write, made[what]), "flow.py")
+    assert f"the name of {what}" in raised.value.what
+    assert said in raised.value.what
+    assert raised.value.where == "flow.py:7"
+    assert raised.value.what.isprintable()
+    assert len(raised.value.what) < 300
+
+
+def test_names_that_the_api_takes_are_taken(write: Write) -> None:
+    long = "say(environment={**environment, 'tasks': [{**task, 'name': 'e.' + 'ä' * 253}]})"
+    collected, _ = run(forge(write, long), "flow.py")
+    assert len(collected.environments[0].tasks[0].name) == 255
+
+
+def test_a_function_s_name_that_is_too_long_is_an_error_at_its_place(write: Write) -> None:
+    flow = f"""
+    import flyte
+    env = flyte.TaskEnvironment(name="long", {IMAGE})
+
+    @env.task
+    def {"f" * 260}() -> None: ...
+    """
+    with pytest.raises(DeployError) as raised:
+        run(write({"flow.py": flow}), "flow.py", names=("env",))
+    assert "has 265 characters" in raised.value.what
+    assert raised.value.where == "flow.py:4"
+
+
+def test_variables_are_named_once_and_only_those_that_the_code_is_not_given(write: Write) -> None:
+    missed = "say(event='missed', missed={'TOKEN': 'p' * 100000, 'OTHER': 'place'})"
+    _, heard = run(
+        forge(write, missed, missed, "say(environment=environment)"), "flow.py", withheld=("TOKEN",)
+    )
+    (warning,) = [one.text for one in heard if one.kind == "warning"]
+    assert "TOKEN" in warning
+    assert len(warning) < 1000
+
+
+def test_no_more_files_are_told_of_than_are_loaded(write: Write) -> None:
+    loaded = "say(event='loaded', file=__file__)"
+    with pytest.raises(DeployError, match="larger than is taken"):
+        run(forge(write, *[loaded] * 4), "flow.py")
+    _, heard = run(forge(write, loaded, "say(environment=environment)"), "flow.py")
+    assert [(one.text, one.done, one.total) for one in heard if one.kind == "load"] == [("flow.py", 1, 1)]
+
+
+def test_a_very_long_error_is_cut(write: Write) -> None:
+    root = write({"flow.py": "raise ValueError('x' * 10_000_000)\n"})
+    collected, _ = run(root, "flow.py")
+    text = str(load_error(collected.answer.failures, root))
+    assert "flow.py:1: ValueError: xxx" in text
+    assert "characters more" in text
+    assert len(text) < 10_000

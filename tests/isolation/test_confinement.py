@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import textwrap
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -23,7 +24,7 @@ def confinement() -> Iterator[Confinement]:
 
 
 def start(confinement: Confinement, code: str) -> subprocess.Popen[str]:
-    command = confinement.command(["python3", "-c", textwrap.dedent(code)])
+    command = confinement.command(["python3", "-c", textwrap.dedent(code)], Path("/"))
     return subprocess.Popen(
         command, env=ENVIRONMENT, cwd="/", stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )

@@ -140,7 +140,7 @@ def test_a_cluster_that_the_control_plane_names_is_called_with_its_token(
             Endpoint(f"localhost:{server.port}"),
             retry=QUICK,
             network=Network(authority.ca),
-            login=Login(Command((str(command),), "the test")),
+            login=Login(Command((str(command),), "the test", tmp_path)),
         ) as plane,
     ):
         server.cluster = f"https://localhost:{cluster.endpoint.rpartition(':')[2]}"

@@ -55,7 +55,8 @@ def test_defaults(project: Path) -> None:
 
 def test_every_setting_has_an_origin_and_a_row_of_the_table(project: Path) -> None:
     found = settle(project, "flows.py", "env")
-    names = {each.name for each in fields(Settings)} - {"origins", "confinement", "base_store"}
+    names = {each.name for each in fields(Settings)}
+    names -= {"origins", "confinement", "base_store", "working_dir"}
     assert names <= set(found.origins)
     declared = {option.field for option in OPTIONS}
     assert names <= declared
@@ -76,6 +77,7 @@ def test_the_defaults_of_the_table_are_those_of_the_class(project: Path) -> None
         "paths",
         "envs",
         "root_dir",
+        "working_dir",
         "data",
         "dry_run",
         "origins",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from flyte_deploy.model import Environment
+from flyte_deploy.model import Environment, Text
 
 
 class Frame(Struct, frozen=True):
@@ -49,10 +49,10 @@ class Capture(Struct, frozen=True):
     It lies below `digest` in the folder for captures; `files` are paths relative to that.
     """
 
-    digest: str
-    name: str
+    digest: Text
+    name: Text
     folder: bool
-    files: tuple[str, ...]
+    files: tuple[Text, ...]
 
 
 class Answer(Struct, frozen=True, kw_only=True):
@@ -64,17 +64,17 @@ class Answer(Struct, frozen=True, kw_only=True):
     """
 
     protocol: int
-    python: str
-    sdk: str
-    executable: str = ""
-    copy_style: str = ""
-    interpreter_folders: tuple[str, ...] = ()
-    path: tuple[str, ...] = ()
+    python: Text
+    sdk: Text
+    executable: Text = ""
+    copy_style: Text = ""
+    interpreter_folders: tuple[Text, ...] = ()
+    path: tuple[Text, ...] = ()
     failures: tuple[LoadFailure, ...] = ()
     problems: tuple[LoadFailure, ...] = ()
-    modules: tuple[str, ...] = ()
-    names: dict[str, str] = {}
-    lazy: dict[str, str] = {}
+    modules: tuple[Text, ...] = ()
+    names: dict[Text, Text] = {}
+    lazy: dict[Text, Text] = {}
     image_cache: str = ""
     captured: tuple[Capture, ...] = ()
     with_bundle: bool = False
@@ -85,9 +85,6 @@ class Line(Struct, frozen=True, kw_only=True):
 
     event: str = ""
     file: str = ""
-    done: int = 0
-    total: int = 0
-    seconds: float = 0.0
     failed: bool = False
     missed: dict[str, str] = {}
     environment: Environment | None = None

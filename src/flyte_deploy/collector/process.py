@@ -62,7 +62,9 @@ class IsolatedProcess:
         try:
             command = [*command, str(request_read), str(answer_write)]
             if confinement is not None:
-                command = confinement.command(command, keep=(request_read, answer_write))
+                command = confinement.command(command, folder, keep=(request_read, answer_write))
+                # The folder may be the code's own: it is entered as the code's user.
+                folder = Path("/")
             self._process = subprocess.Popen(
                 command,
                 pass_fds=(request_read, answer_write),

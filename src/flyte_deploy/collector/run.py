@@ -7,7 +7,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
@@ -16,9 +16,9 @@ import msgspec
 from flyte_deploy.collector.inside import PROTOCOL
 from flyte_deploy.collector.message import Answer, Collected, Failure, Line, LoadFailure
 from flyte_deploy.collector.process import IsolatedProcess, ended
-from flyte_deploy.errors import DeployError
+from flyte_deploy.errors import DeployError, bounded
 from flyte_deploy.isolation.confinement import Confinement
-from flyte_deploy.model import Environment, Progress
+from flyte_deploy.model import Environment, Location, Progress
 from flyte_deploy.secrets import SECRETS
 
 BOOT = """\
@@ -43,11 +43,15 @@ _OWN_CREDENTIALS = (
 INSIDE = Path(__file__).with_name("inside")
 """What runs in the project's interpreter."""
 
-_EVENTS_LIMIT = 200_000
-"""How many files are told of; more are no project."""
-
 _NAMED = 20
 """How many variables are named that the code looked for in vain."""
+
+_LONGEST_NAME = 255
+"""What the API takes, in characters."""
+
+_LONGEST_TEXT = 2000
+_LONGEST_PLACE = 500
+_MOST_FRAMES = 20
 
 Listen = Callable[[Progress], None]
 T = TypeVar("T")
@@ -59,7 +63,8 @@ class Request:
 
     `files` are pairs of a path and the dotted module name to import it under, empty to execute it by its
     stem. Without `names` everything that was loaded is selected.
-    `withheld` are names of environment variables that the code is not given.
+    `withheld` are names of environment variables that the code is not given. The code's working directory is
+    `folder`.
     """
 
     root: Path
@@ -76,6 +81,7 @@ class Request:
     ignore_load_errors: bool = False
     captures: Path | None = None
     withheld: tuple[str, ...] = ()
+    folder: Path = field(default_factory=Path.cwd)
 
     def document(self) -> dict[str, object]:
         """As the collector reads it."""
@@ -99,10 +105,14 @@ class Request:
 
 @dataclass
 class Watch:
-    """Which file is being loaded, and since when."""
+    """Which file is being loaded, and since when; which `files` are to be, and how many were; which variables
+    have been named."""
 
     file: str = ""
     since: float = 0.0
+    files: frozenset[str] = frozenset()
+    loaded: int = 0
+    named: set[str] = field(default_factory=set)
 
     def patience(self, timeout: float) -> float:
         """How many seconds are left of `timeout`."""
@@ -129,7 +139,7 @@ def collect(
     Raises:
         DeployError: for all that can go wrong in the project's code and its interpreter.
     """
-    watch = Watch(since=time.monotonic())
+    watch = Watch(since=time.monotonic(), files=frozenset(str(path) for path, _ in request.files))
     if confinement is not None and request.captures is not None:
         confinement.give(request.captures)
     process = start_inside(
@@ -137,7 +147,7 @@ def collect(
         request.document(),
         python=python,
         environment=environment_of_collector(os.environ, confinement),
-        folder=Path.cwd(),
+        folder=request.folder,
         confinement=confinement,
         on_line=lambda text: listen(Progress("output", text)),
     )
@@ -150,12 +160,13 @@ def collect(
             for raw in process.lines(lambda: watch.patience(timeout)):
                 last = decode(decoder, raw)
                 events += bool(last.event)
-                if events > _EVENTS_LIMIT:
+                # Each file is told of before and after, then the tasks, then the variables.
+                if events > 2 * len(request.files) + 2:
                     raise DeployError("the answer of the project's code is larger than is taken")
                 if last.environment is not None:
                     environments.append(last.environment)
                 elif last.event:
-                    _hear(last, watch, request.root, listen)
+                    _hear(last, watch, request, listen)
                 else:
                     break
                 watch.since = time.monotonic()
@@ -175,6 +186,8 @@ def collect(
     if last.failure is not None:
         raise explain_failure(last.failure, request.root, python, request.files)
     assert last.answer is not None
+    if len(last.answer.failures) > len(request.files):
+        raise DeployError("the collector says that more files failed than it was to load")
     return checked(last.answer, tuple(environments))
 
 
@@ -186,6 +199,11 @@ def checked(answer: Answer, environments: tuple[Environment, ...]) -> Collected:
     if len(keys) != len(environments):
         raise DeployError("the collector described one environment twice")
     for environment in environments:
+        _check_name("environment", environment.name, environment.location)
+        for task in environment.tasks:
+            _check_name("task", task.name, task.location or environment.location)
+            for trigger in task.triggers:
+                _check_name("trigger", trigger.name, task.location or environment.location)
         if any(task.environment != environment.name for task in environment.tasks):
             raise DeployError(f"a task of environment '{environment.name}' says that it belongs to another")
         if not keys.issuperset(environment.depends_on):
@@ -193,6 +211,22 @@ def checked(answer: Answer, environments: tuple[Environment, ...]) -> Collected:
                 f"the collector did not describe all that environment '{environment.name}' depends on"
             )
     return Collected(answer, environments)
+
+
+def _check_name(what: str, name: str, location: Location | None) -> None:
+    if 0 < len(name) <= _LONGEST_NAME and name.isprintable():
+        return
+    problem = "is empty"
+    if len(name) > _LONGEST_NAME:
+        problem = f"has {len(name)} characters"
+    elif name:
+        problem = "has a line break or another control character in it"
+    raise DeployError(
+        f"the name of {what} {bounded(name, 80)!r} {problem}",
+        where=str(location) if location else None,
+        mend=f"A name has 1 to {_LONGEST_NAME} characters that can be printed.",
+        usage=True,
+    )
 
 
 def start_inside(
@@ -276,20 +310,30 @@ def decode(decoder: msgspec.json.Decoder[T], raw: bytes) -> T:
         raise DeployError(f"the collector's answer is not what it should be: {error}") from None
 
 
-def _hear(line: Line, watch: Watch, root: Path, listen: Listen) -> None:
-    watch.file = _relative(line.file, root) if line.file else watch.file
+def _hear(line: Line, watch: Watch, request: Request, listen: Listen) -> None:
+    """Tell what the collector tells: nothing of it is longer, or comes more often, than what it was asked."""
+    if line.file:
+        if line.file not in watch.files:
+            raise DeployError("the collector's answer tells of a file that it was not to load")
+        watch.file = _relative(line.file, request.root)
     if line.event == "missed":
-        for name, place in sorted(line.missed.items())[:_NAMED]:
+        for name in sorted(line.missed.keys() & set(request.withheld) - watch.named):
+            if len(watch.named) == _NAMED:
+                break
+            watch.named.add(name)
             listen(
                 Progress(
                     "warning",
-                    f"{_relative(place, root)}: the environment variable {name} is there, but the project's"
-                    " code does not see it unless --pass-env names it",
+                    f"{_relative(bounded(line.missed[name], _LONGEST_PLACE), request.root)}: the environment"
+                    f" variable {name} is there, but the project's code does not see it unless --pass-env"
+                    " names it",
                 )
             )
     if line.event == "loaded":
+        watch.loaded += 1
         data = {"failed": "yes"} if line.failed else {}
-        listen(Progress("load", watch.file, line.done, line.total, line.seconds, data))
+        took = time.monotonic() - watch.since
+        listen(Progress("load", watch.file, watch.loaded, len(request.files), took, data))
 
 
 def took_too_long(process: IsolatedProcess, watch: Watch, root: Path, timeout: float) -> DeployError:
@@ -372,12 +416,15 @@ _NO_ENVIRONMENT = "It defines no flyte.TaskEnvironment."
 
 
 def explain_load_failure(failure: LoadFailure, root: Path) -> tuple[str, str, tuple[str, ...], str | None]:
-    """Where, what, the user's own frames, and how to mend it."""
+    """Where, what, the user's own frames, and how to mend it; what is very long is cut."""
     frames = [
-        f"{_relative(frame.file, root)}:{frame.line}"
-        + (f" in {frame.function}" if frame.function and frame.function != "<module>" else "")
-        + (f": {frame.text}" if frame.text else "")
-        for frame in failure.frames
+        bounded(
+            f"{_relative(frame.file, root)}:{frame.line}"
+            + (f" in {frame.function}" if frame.function and frame.function != "<module>" else "")
+            + (f": {frame.text}" if frame.text else ""),
+            _LONGEST_PLACE,
+        )
+        for frame in failure.frames[-_MOST_FRAMES:]
     ]
     last = failure.frames[-1] if failure.frames else None
     if last is not None:
@@ -386,7 +433,8 @@ def explain_load_failure(failure: LoadFailure, root: Path) -> tuple[str, str, tu
         where = _relative(failure.file, root) + (f":{failure.line}" if failure.line else "")
     else:
         where = ""
-    text = failure.text.strip()
+    where = bounded(where, _LONGEST_PLACE)
+    text = bounded(failure.text.strip(), _LONGEST_TEXT)
     what = f"{failure.type}: {text}" if text else failure.type
     mend: str | None = None
     if failure.exit:
@@ -404,6 +452,7 @@ def explain_load_failure(failure: LoadFailure, root: Path) -> tuple[str, str, tu
         )
     if failure.task:
         what = f"task '{failure.task}' cannot be serialized: {what}"
+    what = bounded(what, 2 * _LONGEST_TEXT)
     return where, what, tuple(frames if len(frames) > 1 else frames[:1]), mend
 
 

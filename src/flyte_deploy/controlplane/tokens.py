@@ -110,6 +110,8 @@ def run_command(command: Command, what: str) -> str:
     try:
         done = subprocess.run(
             command.arguments,
+            # Where it was named, whatever the working directory is by now: a relative program is that one.
+            cwd=command.folder,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             timeout=_COMMAND_TIMEOUT,

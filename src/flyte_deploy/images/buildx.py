@@ -179,13 +179,14 @@ def secrets(mounts: Iterable[SecretMount], sources: Mapping[str, str]) -> list[s
 
 
 def secret_sources(
-    given: Iterable[str], environ: Mapping[str, str], checkout: Path | None = None
+    given: Iterable[str], environ: Mapping[str, str], folder: Path, checkout: Path | None = None
 ) -> dict[str, str]:
     """Where each named secret comes from: ``NAME``, ``NAME=VARIABLE`` or ``NAME=FILE``.
 
     Args:
         given: as they are named.
         environ: the environment variables.
+        folder: what a relative FILE is relative to.
         checkout: a folder with files of strangers, whose links lead nowhere else.
 
     Raises:
@@ -196,16 +197,16 @@ def secret_sources(
         name, _, source = entry.partition("=")
         source = source or name
         if "/" in source or source.startswith("."):
-            if not Path(source).is_file():
+            if not (folder / source).is_file():
                 raise DeployError(
                     f"the file of build secret '{name}' is not there: {source}",
                     where="--build-secret",
                     mend="Name a file that exists, or an environment variable.",
                     usage=True,
                 )
-            file = Path(source).resolve()
+            file = (folder / source).resolve()
             if checkout is not None:
-                stay_inside(source, checkout, "--build-secret")
+                stay_inside(source, folder, checkout, "--build-secret")
             # What a build prints is shown.
             SECRETS.add(file.read_text(encoding="utf-8", errors="replace"))
             found[name] = f"src={file}"
@@ -222,14 +223,45 @@ def secret_sources(
     return found
 
 
-def stay_inside(path: str, checkout: Path, where: str) -> None:
+def context_sources(given: Iterable[str], folder: Path, checkout: Path | None = None) -> tuple[str, ...]:
+    """The contexts that were named, ``NAME=VALUE``, folders as absolute paths.
+
+    Args:
+        given: as they are named.
+        folder: what a relative folder is relative to.
+        checkout: a folder with files of strangers, whose links lead nowhere else.
+
+    Raises:
+        DeployError: for a folder that a link in `checkout` takes from elsewhere.
+    """
+    found = []
+    for entry in given:
+        name, _, value = entry.partition("=")
+        if value and "://" not in value and not value.startswith(_REMOTE_CONTEXTS):
+            if checkout is not None:
+                stay_inside(value, folder, checkout, "--build-context")
+            value = os.path.normpath(folder / value)
+        found.append(f"{name}={value}")
+    return tuple(found)
+
+
+_REMOTE_CONTEXTS = ("target:", "git@", "github.com/")
+
+
+def stay_inside(path: str, folder: Path, checkout: Path, where: str) -> None:
     """Refuse what lies in a checkout of strangers, and is or goes by a link that leads out of it.
+
+    Args:
+        path: as it is named.
+        folder: what a relative one is relative to.
+        checkout: the checkout.
+        where: what named it.
 
     Raises:
         DeployError: names `where` it was asked for.
     """
     # What is written below the checkout, without following any link.
-    written = Path(os.path.normpath(Path.cwd() / path))
+    written = Path(os.path.normpath(folder / path))
     if written.is_relative_to(checkout) and not written.resolve().is_relative_to(checkout.resolve()):
         raise DeployError(
             f"{path} is a link that leads out of the checkout",

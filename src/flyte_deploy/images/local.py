@@ -445,18 +445,11 @@ def local_builder(settings: Settings, registries: Registries, finder: Finder) ->
     from python_on_whales import ClientNotFoundError, DockerClient
 
     checkout = settings.confinement.checkout if settings.confinement else None
-    if checkout is not None:
-        for context in settings.build_contexts:
-            buildx.stay_inside(context.partition("=")[2], checkout, "--build-context")
     choices = buildx.Choices(
         cache_from=settings.cache_from,
         cache_to=settings.cache_to,
-        build_contexts=settings.build_contexts,
-        secrets=buildx.secret_sources(
-            settings.build_secrets,
-            os.environ,
-            settings.confinement.checkout if settings.confinement else None,
-        ),
+        build_contexts=buildx.context_sources(settings.build_contexts, settings.working_dir, checkout),
+        secrets=buildx.secret_sources(settings.build_secrets, os.environ, settings.working_dir, checkout),
         provenance=settings.provenance,
         sbom=settings.sbom,
         compression=settings.image_compression,

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import stat
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -96,6 +99,7 @@ class Confinement:
         withheld: names of variables that the deployer has and the program has not.
         collector: where the collector lies for it; None for where it lies for the deployer.
         checkout: the copy that it works on, which is its own until its code is loaded.
+        scratch: where folders are made that it is given for a while; nobody but root can write there.
     """
 
     uid: int
@@ -106,14 +110,21 @@ class Confinement:
     withheld: tuple[str, ...] = ()
     collector: Path | None = None
     checkout: Path | None = None
+    scratch: Path | None = None
 
     def command(
-        self, command: Iterable[str], keep: Iterable[int] = (), readable: Iterable[int] = ()
+        self,
+        command: Iterable[str],
+        folder: Path,
+        keep: Iterable[int] = (),
+        readable: Iterable[int] = (),
     ) -> list[str]:
         """The command line that starts a program so confined.
 
         Args:
             command: the program's own; it needs nothing in it that is secret.
+            folder: its working directory, entered with the rights that the program has. Whoever starts the
+                command line must not be in a folder of the code's.
             keep: the file descriptors that it inherits beside the first three.
             readable: more of them, of folders that it can read though they lie in closed ones.
         """
@@ -126,19 +137,28 @@ class Confinement:
             "limits": LIMITS,
             "keep": [*keep, *readable],
             "readable": readable,
+            "folder": str(folder),
         }
         return [*_enter(specification), *command]
 
-    def give(self, path: Path) -> None:
-        """Make a file or folder the code's own."""
-        os.chown(path, self.uid, self.gid, follow_symlinks=False)
+    def give(self, folder: Path) -> None:
+        """Make a folder and all below it the code's own.
 
-    def give_tree(self, folder: Path) -> None:
-        """Make a folder and all below it the code's own; links are not followed."""
-        for path, names, files in os.walk(folder):
-            for name in (*names, *files):
-                os.chown(os.path.join(path, name), self.uid, self.gid, follow_symlinks=False)  # noqa: PTH118
-        self.give(folder)
+        Nothing of the code may be running.
+
+        Raises:
+            DeployError: where somebody but root could put something else into its place, or it is a link.
+        """
+        above = folder.parent.lstat()
+        if above.st_uid != os.getuid() or above.st_mode & 0o022:
+            raise DeployError(
+                f"{folder} cannot be given to the project's code: others can write to the folder above it"
+            )
+
+        def change(name: str, inside: int) -> None:
+            os.chown(name, self.uid, self.gid, dir_fd=inside, follow_symlinks=False)
+
+        _for_all(folder, change)
 
     @staticmethod
     def take_back(folder: Path) -> None:
@@ -146,15 +166,18 @@ class Confinement:
 
         Code that runs later, as the same user, could replace a file by a link to one of the deployer's.
         Nothing of the code may be running.
+
+        Raises:
+            DeployError: where the folder itself is a link, or what is in it cannot be gone through.
         """
-        paths = [str(folder)]
-        for path, names, files in os.walk(folder):
-            paths += [f"{path}/{name}" for name in (*names, *files)]
-        for path in paths:
-            os.chown(path, os.getuid(), os.getgid(), follow_symlinks=False)
-            mode = os.lstat(path).st_mode
-            if not stat.S_ISLNK(mode) and mode & 0o022:
-                Path(path).chmod(stat.S_IMODE(mode) & ~0o022)
+
+        def change(name: str, inside: int) -> None:
+            os.chown(name, os.getuid(), os.getgid(), dir_fd=inside, follow_symlinks=False)
+            mode = os.stat(name, dir_fd=inside, follow_symlinks=False).st_mode
+            if not stat.S_ISLNK(mode) and mode & 0o7022:
+                os.chmod(name, mode & 0o755, dir_fd=inside)
+
+        _for_all(folder, change)
 
     def end_all(self) -> None:
         """End everything that runs as the code's user.
@@ -170,6 +193,42 @@ class Confinement:
                 "what the project's code started cannot be ended",
                 details=tuple(ended.stderr.decode(errors="replace").splitlines()[-3:]),
             )
+
+
+def _for_all(folder: Path, change: Callable[[str, int], None]) -> None:
+    """Change a folder and all below it, each by its name in a folder's descriptor; no link is followed."""
+
+    def refuse(error: OSError) -> None:
+        raise error
+
+    try:
+        # Of the folder itself too, a link would lead to what is not the code's.
+        top = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            for _, names, files, inside in os.fwalk(".", dir_fd=top, onerror=refuse):
+                for name in (*names, *files):
+                    change(name, inside)
+            change(".", top)
+        finally:
+            os.close(top)
+    except (OSError, RecursionError) as error:
+        raise DeployError(f"{folder} is no folder that the project's code may have: {error}") from None
+
+
+@contextmanager
+def scratch_folder(confinement: Confinement | None) -> Iterator[Path]:
+    """A folder of this run alone, gone when it ends, whatever the project's code has left there.
+
+    Where the code is confined nobody but root can put something else into its place.
+    """
+    above = confinement.scratch if confinement is not None else None
+    folder = Path(tempfile.mkdtemp(prefix="flyte-deploy-", dir=above)).resolve()
+    try:
+        yield folder
+    finally:
+        # Folders can be nested deeper than is gone through.
+        with suppress(RecursionError):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def failed(status: int, last_lines: Iterable[str]) -> DeployError | None:

@@ -57,7 +57,7 @@ def workshop(settings: Settings, collected: Collected) -> Workshop:
     that asks for it where none travels with the tasks.
     """
     root = settings.root_dir.resolve()
-    checkout = find_checkout(root, Path.cwd())
+    checkout = find_checkout(root, settings.working_dir)
     code = None
     if settings.copy_style == "none":
         code = CodeFiles(

@@ -131,7 +131,8 @@ def run_git(
             objects = (kept[1].objects,)
             # The way there is closed.
             environment["GIT_OBJECT_DIRECTORY"] = f"/proc/self/fd/{objects[0]}"
-        command = kept[1].confinement.command(command, readable=objects)
+        command = kept[1].confinement.command(command, folder, readable=objects)
+        folder = Path("/")
     try:
         return subprocess.run(
             command,

@@ -83,6 +83,7 @@ def request_of(settings: Settings, captures: Path, files: tuple[tuple[Path, str]
         ignore_load_errors=settings.ignore_load_errors,
         captures=captures,
         withheld=settings.confinement.withheld if settings.confinement else (),
+        folder=settings.working_dir,
     )
 
 

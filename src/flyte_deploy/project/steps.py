@@ -50,12 +50,13 @@ def run_step(
     Raises:
         DeployError: where it is not there, takes longer than `STEP_TIMEOUT`, or cannot be confined.
     """
-    started = confinement.command(command) if confinement else list(command)
+    started = confinement.command(command, folder) if confinement else list(command)
     try:
         process = subprocess.Popen(
             started,
             env=dict(environment),
-            cwd=folder,
+            # The folder may be the code's own: it is entered as the code's user.
+            cwd="/" if confinement else folder,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -63,9 +64,13 @@ def run_step(
         )
     except OSError as error:
         raise DeployError(f"{command[0]} does not start: {error.strerror or error}") from None
+    until = time.monotonic() + STEP_TIMEOUT
     try:
-        lines = _read(process, time.monotonic() + STEP_TIMEOUT)
-        status = process.wait(10) if lines is not None else 0
+        lines = _read(process, until)
+        # It may go on after it has closed its output.
+        status = process.wait(max(0.0, until - time.monotonic()))
+    except subprocess.TimeoutExpired:
+        lines = None
     finally:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
@@ -82,8 +87,8 @@ def run_step(
     return Finished(status, tuple(lines))
 
 
-def _read(process: subprocess.Popen[bytes], until: float) -> deque[str] | None:
-    """The last lines that a process prints until it ends; None where that takes too long."""
+def _read(process: subprocess.Popen[bytes], until: float) -> deque[str]:
+    """The last lines that a process prints until it ends, or `until`."""
     assert process.stdout is not None
     lines: deque[str] = deque(maxlen=_LINES)
     pending = b""
@@ -92,7 +97,7 @@ def _read(process: subprocess.Popen[bytes], until: float) -> deque[str] | None:
         while True:
             left = until - time.monotonic()
             if left <= 0:
-                return None
+                break
             if not selector.select(min(left, 0.5)):
                 # What it started in the background may hold its output open.
                 if process.poll() is not None:

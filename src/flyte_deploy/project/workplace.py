@@ -65,8 +65,9 @@ class Container:
 def workplace(settings: Settings, container: Container, clock: Clock) -> Iterator[Settings]:
     """Make the workplace, install the project there, and give settings that mean the copy.
 
-    As long as this is open the working directory is that of the copy. Afterwards nothing of the code runs;
-    what it wrote stays, and goes with the container.
+    The working directory of the settings is in the copy. The deployer's own stays where it is: programs that
+    it is told to run are not looked for among files of the code. Afterwards nothing of the code runs; what it
+    wrote stays, and goes with the container.
 
     Raises:
         DeployError: where the code cannot be confined, and for all that goes wrong in installing it.
@@ -76,7 +77,6 @@ def workplace(settings: Settings, container: Container, clock: Clock) -> Iterato
             "the action's container does not run as root, and cannot run the project's code as somebody else",
             mend="Leave out the option that changes the container's user.",
         )
-    before = Path.cwd()
     top = _top(settings.root_dir, container.workspace)
     with clock.step("stage", "Copying the checkout"):
         uid = free_user([*container.mounts, container.workspace])
@@ -115,12 +115,11 @@ def workplace(settings: Settings, container: Container, clock: Clock) -> Iterato
             withheld,
             collector=folders.collector,
             checkout=folders.checkout,
+            scratch=folders.scratch,
         )
 
     kept = dataclasses.replace(history.kept, confinement=confined(network=False))
-    working = folders.checkout / before.relative_to(top) if before.is_relative_to(top) else folders.checkout
     with kept_apart(folders.checkout, kept):
-        os.chdir(working if working.is_dir() else folders.checkout)
         try:
             installing = confined(network=True)
             version = scm.version_of(history.described, history.commit.sha if history.commit else "")
@@ -133,7 +132,6 @@ def workplace(settings: Settings, container: Container, clock: Clock) -> Iterato
         except DeployError as error:
             raise _about_the_checkout(error, str(folders.checkout)) from error.__cause__
         finally:
-            os.chdir(before)
             plain.end_all()
 
 
@@ -146,6 +144,7 @@ class _Folders:
     environments: Path
     certificates: Path
     collector: Path
+    scratch: Path
 
 
 def _make_folders(base: Path) -> _Folders:
@@ -157,8 +156,10 @@ def _make_folders(base: Path) -> _Folders:
         base / "environments",
         base / "certificates",
         base / "collector",
+        base / "scratch",
     )
-    for folder in (base, folders.home, folders.temporary, folders.environments, folders.certificates):
+    made = (folders.home, folders.temporary, folders.environments, folders.certificates, folders.scratch)
+    for folder in (base, *made):
         folder.mkdir(mode=0o755, parents=True, exist_ok=True)
         # The deployer's umask is not the code's.
         folder.chmod(0o755)
@@ -231,8 +232,15 @@ def _moved(settings: Settings, top: Path, copy: Path) -> Settings:
     paths = tuple(move(Path(os.path.realpath(path.parent)) / path.name) for path in settings.paths)
     python = settings.python
     if "/" in python:
-        python = str(move(Path(os.path.abspath(python))))  # noqa: PTH100
-    return dataclasses.replace(settings, root_dir=move(settings.root_dir), paths=paths, python=python)
+        python = str(move(Path(os.path.abspath(settings.working_dir / python))))  # noqa: PTH100
+    working = move(settings.working_dir)
+    return dataclasses.replace(
+        settings,
+        root_dir=move(settings.root_dir),
+        working_dir=working if working.is_dir() and working != settings.working_dir else copy,
+        paths=paths,
+        python=python,
+    )
 
 
 def _interpreter(

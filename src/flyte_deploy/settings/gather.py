@@ -108,6 +108,7 @@ def gather(
     written_root = cast("Path", values.get("root_dir") or cwd)
     root = Path(os.path.realpath(written_root))
     values["root_dir"] = root
+    values["working_dir"] = cwd
     values["paths"] = tuple(_below(root, written_root, path) for path in paths)
     for name in ("ca_cert", "buildkit_tls", "cache_dir", "client_secret_file", "plan_file"):
         if name in values:

@@ -59,6 +59,9 @@ class Settings:
     confinement: Confinement | None = None
     """In the container: what the project's code is confined to. Nobody says it, the workplace sets it."""
     root_dir: Path = field(default_factory=Path.cwd)
+    working_dir: Path = field(default_factory=Path.cwd)
+    """Where the command was started: what is written without a folder is meant from here. In the container
+    the workplace moves it into the copy, and the deployer itself stays where it was."""
     copy_style: CopyStyle = "loaded_modules"
     sync_local_sys_paths: bool = True
     version: str = ""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import hashlib
+import os
 import re
 import secrets
 import tempfile
@@ -17,6 +19,7 @@ import urllib3
 from urllib3.exceptions import HTTPError, LocationValueError, ProxySchemeUnknown, SSLError, URLSchemeUnknown
 
 from flyte_deploy.bundle.archive import Archive, pack
+from flyte_deploy.bundle.reading import open_regular
 from flyte_deploy.errors import DeployError
 from flyte_deploy.http import backoff, connections, shown, without_query
 from flyte_deploy.model import Bundle
@@ -171,12 +174,21 @@ class _Failure:
         )
 
 
-def _blocks(stream: BinaryIO, size: int, progress: Listen) -> Iterator[bytes]:
-    done = 0
-    while data := stream.read(_BLOCK):
+def _blocks(stream: BinaryIO, archive: Archive, progress: Listen) -> Iterator[bytes]:
+    """What is sent of a file. The last block follows only where all of them are what was signed."""
+    md5 = hashlib.md5(usedforsecurity=False)
+    left = archive.size
+    while left:
+        data = stream.read(min(_BLOCK, left))
+        md5.update(data)
+        left -= len(data)
+        if not data or (not left and md5.digest() != archive.md5):
+            raise DeployError(
+                f"{archive.path} changed while it was uploaded",
+                mend="Run the command again when nothing writes there.",
+            )
         yield data
-        done += len(data)
-        progress(done, size)
+        progress(archive.size - left, archive.size)
 
 
 def _put(
@@ -189,11 +201,12 @@ def _put(
     if parts.scheme not in ("http", "https") or not parts.hostname:
         return _Failure("no usable address was given", mend="The control plane's administrator can mend it.")
     try:
-        with archive.path.open("rb") as stream, connections(location.signed_url, network) as pool:
+        descriptor = open_regular(archive.path, str(archive.path))
+        with os.fdopen(descriptor, "rb") as stream, connections(location.signed_url, network) as pool:
             response = pool.request(
                 "PUT",
                 location.signed_url,
-                body=_blocks(stream, archive.size, progress),
+                body=_blocks(stream, archive, progress),
                 headers=_headers(location, archive),
                 retries=False,
                 redirect=False,

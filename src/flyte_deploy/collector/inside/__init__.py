@@ -6,8 +6,8 @@ nothing importable but the standard library and what the project's interpreter h
 it. It reads one JSON document, the request (`main.Request` lists its fields), from ``REQUEST_FD`` up to its
 end, and writes JSON documents, one a line, to ``ANSWER_FD``:
 
-* ``{"event": "loading" | "loaded" | "serializing", "file": …, "done": n, "total": n, "seconds": s}``
-  as it goes,
+* ``{"event": "loading" | "loaded", "file": …, "failed": …}`` of each file as it goes, and
+  ``{"event": "serializing"}`` when they are loaded,
 * ``{"event": "missed", "missed": {name: "path:line"}}`` where files below the root asked for environment
   variables that they are not given (`withheld`), and
 * one last document: ``{"answer": {…}}`` (decoded as `flyte_deploy.collector.message.Answer`), or

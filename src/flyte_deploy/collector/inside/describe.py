@@ -23,6 +23,7 @@ _VOLATILE = re.compile(
 _LONGEST_DEFAULT = 4000
 """Longer than anybody is shown: what shortens it for people takes secrets out of it first."""
 _ADDRESS = re.compile(r"0x[0-9a-f]{6,16}")
+_LONGEST = 2000
 
 
 class Describer:
@@ -52,7 +53,7 @@ class Describer:
             "variable": variable,
             "module": module,
             "location": self._location(file, line),
-            "description": str(environment.description or ""),
+            "description": str(environment.description or "")[:_LONGEST],
             "depends_on": [self._keys[id(other)] for other in environment.depends_on],
             "image": self._image(environment.image),
             "include": [str(entry) for entry in getattr(environment, "include", ()) or ()],
@@ -68,7 +69,7 @@ class Describer:
                 self._images[id(value)] = {"source": images.source(value, self._root)}
             except Exception as error:  # told where the image is to be built, and only there
                 kind = "" if isinstance(error, images.ImageError) else f"{type(error).__name__}: "
-                self._images[id(value)] = {"problem": f"{kind}{error}"}
+                self._images[id(value)] = {"problem": f"{kind}{error}"[:_LONGEST]}
         return {**described, **self._images[id(value)]}
 
     def task(self, task: Any, environment: Any) -> dict[str, Any]:
@@ -93,7 +94,7 @@ class Describer:
             "secrets": _safely(lambda: _secrets(task.secrets), []),
             "triggers": [_trigger(trigger) for trigger in getattr(task, "triggers", ()) or ()],
             "reuse": _safely(lambda: _reuse(task.reusable), ""),
-            "documentation": _safely(lambda: str(native.docstring.short_description or ""), ""),
+            "documentation": _safely(lambda: str(native.docstring.short_description or "")[:_LONGEST], ""),
             "volatile": _safely(lambda: self._volatile(code), []) if code else [],
         }
 
@@ -184,7 +185,7 @@ def image(value: Any) -> dict[str, str]:
 def type_text(annotation: Any) -> str:
     """A type as one would write it."""
     text = inspect.formatannotation(annotation) if annotation is not inspect.Parameter.empty else "Any"
-    return _ADDRESS.sub("0x…", text.replace("typing.", ""))
+    return _ADDRESS.sub("0x…", text.replace("typing.", ""))[:_LONGEST]
 
 
 def _parameter(name: str, value: tuple[Any, Any]) -> dict[str, Any]:

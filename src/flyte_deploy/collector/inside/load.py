@@ -6,7 +6,6 @@ import importlib
 import importlib.util
 import os
 import sys
-import time
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
@@ -39,10 +38,9 @@ def load_files(files: list[dict[str, str]], root: str, emit: Emit) -> list[dict[
         emit: told of each file before and after.
     """
     failures: list[dict[str, Any]] = []
-    for done, file in enumerate(files, start=1):
+    for file in files:
         path, module = file["path"], file["module"]
-        emit({"event": "loading", "file": path, "done": done, "total": len(files)})
-        started = time.perf_counter()
+        emit({"event": "loading", "file": path})
         failure: dict[str, Any] | None = None
         try:
             if module:
@@ -54,16 +52,7 @@ def load_files(files: list[dict[str, str]], root: str, emit: Emit) -> list[dict[
         except BaseException as error:  # a module may raise anything, SystemExit included
             failure = explain(error, path, root)
             failures.append(failure)
-        emit(
-            {
-                "event": "loaded",
-                "file": path,
-                "done": done,
-                "total": len(files),
-                "seconds": time.perf_counter() - started,
-                "failed": failure is not None,
-            }
-        )
+        emit({"event": "loaded", "file": path, "failed": failure is not None})
     return failures
 
 

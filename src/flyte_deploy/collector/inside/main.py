@@ -73,7 +73,7 @@ def collect(request: dict[str, Any], emit: load.Emit) -> None:
     if unknown:
         emit({"failure": {"code": "unknown-names", "text": "", "unknown": unknown, "names": _names(request)}})
         return
-    emit({"event": "serializing", "file": "", "done": 0, "total": len(selected)})
+    emit({"event": "serializing"})
     emit({"answer": finish(request, version, selected, found, declarations, failures, emit)})
 
 

@@ -3,9 +3,9 @@
 Contract. Started by `flyte_deploy.isolation.confinement`, as root, in an isolated Python without ``site``,
 with the arguments ``SPECIFICATION COMMAND…`` and the environment that the command is to have. The
 specification is JSON: ``uid``, ``gid``, ``network``, ``closed`` (paths), ``limits`` (name to value), ``keep``
-(file descriptors) and ``readable`` (those of folders that stay readable, though closed). With
-``{"end": uid}`` and no command it ends every process of that user instead, and answers 0 when there is none
-left.
+(file descriptors), ``readable`` (those of folders that stay readable, though closed) and ``folder`` (the
+working directory). With ``{"end": uid}`` and no command it ends every process of that user instead, and
+answers 0 when there is none left.
 
 It leaves with status 125 and one line that begins with ``confine:`` where anything of this fails: the command
 is never run with less. Standard library only.
@@ -72,6 +72,8 @@ def confine(specification: dict[str, Any]) -> None:
         specification["closed"], network=specification["network"], readable=specification["readable"]
     )
     seccomp.install(network=specification["network"])
+    # Root would enter it where a link in its place leads, and what is in a closed folder is open from inside.
+    os.chdir(specification["folder"])
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGPIPE, signal.SIGXFSZ):
         signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
