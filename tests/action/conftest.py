@@ -21,6 +21,11 @@ Job = Callable[..., Runner]
 PYTHON = "/opt/project/bin/python"
 
 
+def target(services: Services) -> dict[str, str]:
+    """The inputs of a step that deploys to a job's control plane, by the interpreter that is in its image."""
+    return {**services.inputs, "python": PYTHON}
+
+
 @pytest.fixture(scope="session")
 def image(engine: Engine) -> str:
     return action_image(engine)

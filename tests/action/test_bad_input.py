@@ -9,22 +9,12 @@ from typing import Any
 import pytest
 
 from flyte_deploy.embedded import read_tasks
-from tests.action.conftest import PYTHON, Job
+from tests.action.conftest import Job, target
 from tests.harness.image import ROOT
 from tests.harness.runner import Runner
 from tests.harness.services import Services
 
 SOCKET = "/var/run/docker.sock"
-
-
-def target(services: Services) -> dict[str, str]:
-    return {
-        "project": "flytesnacks",
-        "domain": "development",
-        "endpoint": services.endpoint,
-        "insecure": "true",
-        "python": PYTHON,
-    }
 
 
 def without(runner: Runner, place: str) -> list[str]:

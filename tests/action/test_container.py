@@ -8,7 +8,7 @@ import pytest
 
 from flyte_deploy.action.outputs import OUTPUTS
 from flyte_deploy.embedded import read_tasks
-from tests.action.conftest import PYTHON, Job
+from tests.action.conftest import Job, target
 from tests.harness.image import ROOT
 from tests.harness.services import Services
 from tests.harness.tree import tree_digest
@@ -19,16 +19,6 @@ EXAMPLES = sorted(path.name for path in (ROOT / "examples").iterdir() if path.is
 # Examples whose images are built are deployed with built ones here: this is about the action.
 BUILT = "registry.example/team/flows@sha256:" + "0" * 64
 PREBUILT = {"images": (f"image_words={BUILT}", f"image_lines={BUILT}")}
-
-
-def target(services: Services) -> dict[str, str]:
-    return {
-        "project": "flytesnacks",
-        "domain": "development",
-        "endpoint": services.endpoint,
-        "insecure": "true",
-        "python": PYTHON,
-    }
 
 
 def test_it_deploys_and_finds_nothing_to_do_afterwards(job: Job, services_of_job: Services) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from flyte_deploy.action.events import FOREIGN
+from flyte_deploy.action.outputs import NOTHING
 from flyte_deploy.embedded import LoginSide, Tls
 from flyte_deploy.embedded import running as control_plane
 from tests.action.conftest import Job
@@ -76,6 +77,7 @@ def test_from_a_pull_request_to_its_end(repository: Repository, github: GitHub) 
     github.pulls[1] = "closed"
     closed = repository.pull("closed", preview_triggers="true")
     assert closed.status == 0, closed.log
+    assert closed.outputs == NOTHING
     assert f"removed trigger {name}.one/nightly" in closed.shown
     (body,) = github.bodies()
     assert "Flyte preview: over" in body
@@ -104,6 +106,7 @@ def test_a_push_that_was_overtaken_registers_nothing(repository: Repository, git
     step = repository.push()
     assert step.status == 0, step.log
     assert "main has moved on to bbbbbbb" in step.log
+    assert step.outputs == NOTHING
     assert "### Flyte deployment: given up" in step.summary
     assert "main has moved on to bbbbbbb" in step.summary
     assert repository.versions() == []

@@ -28,15 +28,6 @@ KEPT = "/github/kept"
 REUSED = "is there"
 
 
-def target(services: Services) -> dict[str, str]:
-    return {
-        "project": "flytesnacks",
-        "domain": "development",
-        "endpoint": services.endpoint,
-        "insecure": "true",
-    }
-
-
 def run(runner: Runner, with_: dict[str, str]) -> Step:
     """A step with environments that outlive the tests: installing takes longer than all else."""
     kept = cache_folder() / "installed"
@@ -69,7 +60,7 @@ def registered(services: Services, step: Step) -> list[str]:
 def test_every_example(name: str, fresh_job: Job, services_of_job: Services) -> None:
     runner = fresh_job(ROOT / "examples" / name)
     before = tree_digest(runner.workspace)
-    with_ = target(services_of_job)
+    with_ = services_of_job.inputs
     if name == "src_layout":
         with_ |= {"path": "src", "root-dir": "src"}
 
@@ -94,7 +85,7 @@ def test_images_are_built_through_the_socket(
     ]
     with builder(engine, services_of_job) as endpoint:
         with_ = {
-            **target(services_of_job),
+            **services_of_job.inputs,
             "registry": f"{registry}/{uuid.uuid4().hex[:12]}",
             "insecure-registry": registry,
             "builder-endpoint": endpoint,
@@ -118,8 +109,8 @@ def test_an_environment_is_used_again_also_by_another_user_s_copy(
     fresh_job: Job, services_of_job: Services
 ) -> None:
     runner = fresh_job(ROOT / "examples" / "single_file")
-    first = runner.run(target(services_of_job))
-    again = runner.run(target(services_of_job))
+    first = runner.run(services_of_job.inputs)
+    again = runner.run(services_of_job.inputs)
     assert first.status == 0, first.log
     assert REUSED not in first.log
     assert again.status == 0, again.log
@@ -132,7 +123,7 @@ def test_an_environment_is_used_again_also_by_another_user_s_copy(
     other = fresh_job(ROOT / "examples" / "single_file")
     shutil.copytree(kept, other.paths["runner_temp"] / kept.name, symlinks=True)
     other.own()
-    restored = other.run(target(services_of_job))
+    restored = other.run(services_of_job.inputs)
     assert restored.status == 0, restored.log
     assert REUSED in restored.log
     assert restored.outputs["version"] == first.outputs["version"]
@@ -191,7 +182,7 @@ def test_a_private_git_dependency_as_the_documentation_has_it(
             if name.startswith("GIT_")
         }
         assert server.address in given["GIT_CONFIG_KEY_0"]
-        done = runner.run({**target(services_of_job), "pass-env": step["with"]["pass-env"]}, env=given)
+        done = runner.run({**services_of_job.inputs, "pass-env": step["with"]["pass-env"]}, env=given)
 
     assert done.status == 0, done.log
     assert json.loads(done.outputs["tasks"]) == ["private_dependency.answer"]
@@ -220,7 +211,7 @@ def test_a_version_that_the_build_takes_from_git(
     runner.git("tag", "v1.4.2")
     runner.own()
 
-    step = run(runner, {**target(services_of_job), "path": "src", "root-dir": "src"})
+    step = run(runner, {**services_of_job.inputs, "path": "src", "root-dir": "src"})
 
     assert step.status == 0, step.log
     assert "THIS IS 1.4.2\n" in step.log
@@ -232,7 +223,7 @@ def test_a_script_with_what_it_needs_in_its_header(fresh_job: Job, services_of_j
     header = '# /// script\n# requires-python = ">=3.10"\n# dependencies = ["flyte>=2"]\n# ///\n'
     (runner.workspace / "weather.py").write_text(header + weather)
 
-    step = run(runner, {**target(services_of_job), "path": "weather.py", "all": "true"})
+    step = run(runner, {**services_of_job.inputs, "path": "weather.py", "all": "true"})
 
     assert step.status == 0, step.log
     assert sorted(json.loads(step.outputs["tasks"])) == registered(services_of_job, step)
@@ -270,7 +261,7 @@ def test_what_cannot_be_installed(name: str, fresh_job: Job, services_of_job: Se
     for path, text in files.items():
         (runner.workspace / path).write_text(text)
 
-    step = runner.run(target(services_of_job))
+    step = runner.run(services_of_job.inputs)
 
     assert step.status != 0
     (error,) = step.annotations("error")
@@ -282,7 +273,7 @@ def test_what_cannot_be_installed(name: str, fresh_job: Job, services_of_job: Se
 
 def test_a_python_that_cannot_be_had(fresh_job: Job, services_of_job: Services) -> None:
     runner = fresh_job(ROOT / "examples" / "single_file")
-    step = runner.run({**target(services_of_job), "python-version": "3.99"})
+    step = runner.run({**services_of_job.inputs, "python-version": "3.99"})
     assert step.status == 2, step.log
     (error,) = step.annotations("error")
     assert "Python 3.99 cannot be had" in error.message
@@ -297,6 +288,6 @@ def test_a_home_that_is_read_only(fresh_job: Job, services_of_job: Services) -> 
     runner.environment["FLYTE_DEPLOY_CACHE_DIR"] = KEPT
     kept = cache_folder() / "installed"
     kept.mkdir(exist_ok=True)
-    step = runner.run(target(services_of_job), options=("-v", f"{kept}:{KEPT}"), mounts=mounts)
+    step = runner.run(services_of_job.inputs, options=("-v", f"{kept}:{KEPT}"), mounts=mounts)
     assert step.status == 0, step.log
     assert list(home.iterdir()) == []

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.action.conftest import PYTHON, Job
+from tests.action.conftest import Job, target
 from tests.engine import Engine
 from tests.harness.image import ROOT
 from tests.harness.runner import Runner, send
@@ -23,16 +23,6 @@ SLOW = """
     time.sleep(600)
     env = flyte.TaskEnvironment("slow")
 """
-
-
-def target(services: Services) -> dict[str, str]:
-    return {
-        "project": "flytesnacks",
-        "domain": "development",
-        "endpoint": services.endpoint,
-        "insecure": "true",
-        "python": PYTHON,
-    }
 
 
 def slow(runner: Runner, more: str = "") -> None:

@@ -79,12 +79,7 @@ def attacked(engine: Engine, image: str, services_of_job: Services) -> Iterator[
         ]
         with open_sockets(sockets):
             step = runner.run(
-                {
-                    "project": "flytesnacks",
-                    "domain": "development",
-                    "endpoint": services_of_job.endpoint,
-                    "insecure": "true",
-                },
+                services_of_job.inputs,
                 env={
                     "DEPLOYER_TOKEN": WORD,
                     "LD_PRELOAD": "/github/workspace/none.so",
@@ -202,10 +197,7 @@ def test_other_places_of_the_mounts_hold_too(engine: Engine, image: str, service
         before = _digests(runner)
         step = runner.run(
             {
-                "project": "flytesnacks",
-                "domain": "development",
-                "endpoint": services_of_job.endpoint,
-                "insecure": "true",
+                **services_of_job.inputs,
                 "if-stale": "deploy",
                 "pass-env": "ATTACK_PLACES",
             },
@@ -277,12 +269,7 @@ object.__setattr__(named, "name", text + "other")
         runner = Runner(engine, image, folder, network=services_of_job.network)
         plant_checkout(runner.workspace, None, {"flow.py": flow, "broken.py": broken, "n/names.py": names})
         runner.own()
-        target = {
-            "project": "flytesnacks",
-            "domain": "development",
-            "endpoint": services_of_job.endpoint,
-            "insecure": "true",
-        }
+        target = services_of_job.inputs
         step = runner.run(
             {**target, "path": "flow.py\nbroken.py", "all": "true", "ignore-load-errors": "true"}
         )

@@ -33,6 +33,16 @@ class Services:
     registry: str
     data: Path
 
+    @property
+    def inputs(self) -> dict[str, str]:
+        """The inputs of a step that deploys to the control plane."""
+        return {
+            "project": "flytesnacks",
+            "domain": "development",
+            "endpoint": self.endpoint,
+            "insecure": "true",
+        }
+
 
 @contextmanager
 def services(engine: Engine, image: str, folder: Path) -> Iterator[Services]:

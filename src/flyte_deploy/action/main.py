@@ -73,16 +73,16 @@ def _run(environ: Mapping[str, str], log: Log) -> int:
     reviewer = reviewer_of(environ, settings, policy, root, log)
     if reviewer is None and (text := unchecked(settings, policy)):
         log.warning(text)
+    if policy.do not in ("skip", "post-comment", "close"):
+        return _deploy(asked, policy, reviewer, root, environ, log)
     if policy.do == "skip":
         log.line(f"Nothing is done: {policy.why}")
-        return 0
-    if policy.do == "post-comment":
+    elif policy.do == "post-comment":
         _post(settings, reviewer)
-        return 0
-    if policy.do == "close":
+    else:
         _close(settings, policy, reviewer, root, environ, log)
-        return 0
-    return _deploy(asked, policy, reviewer, root, environ, log)
+    _write(outputs.NOTHING, environ, log)
+    return 0
 
 
 def _deploy(
@@ -163,6 +163,7 @@ def _deploy(
             reviewer.end(page, "success", page.console_url, f"version {plan.version}")
     except NotWanted as given_up:
         log.warning(f"nothing was registered: {given_up}")
+        _write(outputs.NOTHING, environ, log)
         _summarize(story(given_up), environ, log)
         if reviewer is not None:
             reviewer.end(None, "inactive", said=str(given_up))
@@ -288,10 +289,18 @@ def _hand_over(
         outputs.write(values, environ)
     except DeployError as error:
         log.warning(f"{error.what} ({error.where})")
-        return
-    for name in outputs.dropped(values, SECRETS.values()):
-        log.warning(f"output {name} holds what is masked in this job: *** stands for it")
+    else:
+        for name in outputs.dropped(values, SECRETS.values()):
+            log.warning(f"output {name} holds what is masked in this job: *** stands for it")
     _summarize(page, environ, log)
+
+
+def _write(values: Mapping[str, str], environ: Mapping[str, str], log: Log) -> None:
+    """Write outputs; what there was to do is done by now, so that what fails here is only a warning."""
+    try:
+        outputs.write(values, environ)
+    except DeployError as error:
+        log.warning(f"{error.what} ({error.where})")
 
 
 def _failed(page: Story, environ: Mapping[str, str], log: Log) -> int:

@@ -37,6 +37,9 @@ OUTPUTS: dict[str, str] = {
 }
 """Every output and what it holds."""
 
+NOTHING = {"registered": "0", "changed": "[]"}
+"""The outputs of a run that ends well without a plan: later steps need not know of the ways to do nothing."""
+
 MOST_INLINE = 256 * 1024
 """Bytes of an output: GitHub allows a mebibyte for all outputs of a job."""
 
