@@ -44,11 +44,7 @@ class DeployError(Exception):
         self.where = _told(where) if where else where
         self.mend = _told(mend) if mend else mend
         self.usage = usage
-        more = len(details) - _MOST_DETAILS
-        self.details = (
-            *map(_told, details[:_MOST_DETAILS]),
-            *((f"… {more} lines more",) if more > 0 else ()),
-        )
+        self.details = tuple(map(_told, _both_ends(details)))
 
     def __str__(self) -> str:
         lines = [f"{self.where}: {self.what}" if self.where else self.what]
@@ -61,6 +57,14 @@ class DeployError(Exception):
     def exit_status(self) -> int:
         """2 for usage and bad input, 1 for everything else."""
         return 2 if self.usage else 1
+
+
+def _both_ends(lines: tuple[str, ...]) -> tuple[str, ...]:
+    """At most `_MOST_DETAILS` lines. The last ones say what came of it."""
+    if len(lines) <= _MOST_DETAILS:
+        return lines
+    half = (_MOST_DETAILS - 1) // 2
+    return (*lines[:half], f"… {len(lines) - 2 * half} lines are left out …", *lines[-half:])
 
 
 def _told(text: str) -> str:
