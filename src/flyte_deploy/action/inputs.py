@@ -34,14 +34,12 @@ class Asked:
         settings: the inputs, with all else that says something about the run.
         workspace: the checkout that GitHub has made room for, absolute.
         folder: where the step works, in it.
-        given: the inputs that were said, by name.
         policy: what is done for the event; the settings follow it. None where no event was given.
     """
 
     settings: Settings
     workspace: Path
     folder: Path
-    given: Mapping[str, str]
     policy: Policy | None = None
 
 
@@ -134,12 +132,12 @@ def read(environ: Mapping[str, str], event: Event | None = None) -> Asked:
         settings = dataclasses.replace(settings, untrusted=settings.untrusted or event.untrusted)
     if policy is not None and policy.do in ("skip", "post-comment", "close"):
         # No code is looked at.
-        return Asked(settings, workspace, cwd, given, policy)
+        return Asked(settings, workspace, cwd, policy)
     check(settings, cwd)
     # The selection may have come from elsewhere than the inputs.
     for name, path in (("root-dir", settings.root_dir), *(("path", path) for path in settings.paths)):
         _inside(workspace, path, name)
-    return Asked(settings, workspace, cwd, given, policy)
+    return Asked(settings, workspace, cwd, policy)
 
 
 def _check_configuration(named: str, environ: Mapping[str, str], workspace: Path, cwd: Path) -> None:

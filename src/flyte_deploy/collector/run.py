@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -477,8 +476,3 @@ def _relative(path: str, root: Path) -> str:
         if path.startswith(f"{base}{os.sep}"):
             return path[len(base) + 1 :]
     return path
-
-
-def default_python() -> str:
-    """The interpreter that runs this."""
-    return sys.executable

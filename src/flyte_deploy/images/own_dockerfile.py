@@ -36,7 +36,6 @@ def render_own(dockerfile: str, checkout: Checkout) -> Recipe:
         dockerfile=text,
         files=_files(folder, ignore, checkout),
         folder=Path(folder),
-        dockerfile_name=os.path.basename(dockerfile),
         ignore=joined(ignore.patterns),
         secrets=secrets_of(text),
     )

@@ -47,16 +47,14 @@ class SecretMount:
 class Recipe:
     """All that decides what an image holds.
 
-    Dockerfiles that are rendered here start their cache mounts' ids with ``flyte-``, so that a builder can
-    give an untrusted build caches of its own. They copy from stages called ``uv`` and ``pixi``, in whose
-    place ``--build-context uv=…`` puts another image or folder.
+    Dockerfiles that are rendered here copy from stages called ``uv`` and ``pixi``, in whose place
+    ``--build-context uv=…`` puts another image or folder.
 
     Args:
         dockerfile: its text.
         files: the context.
         folder: the directory of a user's own Dockerfile, which is its context as BuildKit reads it; `files`
             say then what is in it, for the image's identity.
-        dockerfile_name: that Dockerfile's name.
         ignore: for `folder`, the text of the ignore file that is to be in force: the user's own, and what
             never goes into a context. BuildKit takes ``NAME.dockerignore`` beside a Dockerfile called NAME.
         platforms: such as ``linux/amd64``; empty for the builder's own.
@@ -70,7 +68,6 @@ class Recipe:
     dockerfile: str
     files: tuple[ContextFile, ...] = ()
     folder: Path | None = None
-    dockerfile_name: str = "Dockerfile"
     ignore: str = ""
     platforms: tuple[str, ...] = ()
     strict_platforms: bool = False
