@@ -55,7 +55,8 @@ def test_under_new_nothing_is_deleted_when_it_is_over(github: GitHub, repository
     ours.close(CLOSED)
     bodies = github.bodies()
     assert len(bodies) == 4
-    assert [version in body for version, body in zip(("pr-1-a", "pr-1-b", "pr-1-c"), bodies, strict=False)]
+    for version, body in zip(("pr-1-a", "pr-1-b", "pr-1-c"), bodies, strict=False):
+        assert version in body
     assert "### Flyte preview: over" in bodies[3]
     assert not any(method == "DELETE" for method, _, _ in github.requests)
 
@@ -153,7 +154,7 @@ def test_legs_without_room_lose_what_is_folded_first(github: GitHub, repository:
     run = "https://github.com/team/project/actions/runs/1"
     legs = [f"apps/leg-{number:02d}" for number in range(12)]
     for leg in legs:
-        story = Story("preview", plans.deployed(plans.large()), root=leg, run_url=run, summary_url=run)
+        story = Story("preview", plans.deployed(plans.large()), root=leg, run_url=run)
         put_comment(
             repository,
             1,

@@ -16,7 +16,7 @@ RUN = "https://github.com/team/project/actions/runs/1"
 
 def _story(outcome: object, begun: frozenset[str] | None = None) -> Story:
     console = "" if isinstance(outcome, DeployError) else CONSOLE
-    return Story("preview", outcome, "", console, RUN, "a1" * 20, "", begun, "flytesnacks/development", RUN)  # type: ignore[arg-type]
+    return Story("preview", outcome, "", console, RUN, "a1" * 20, "", begun, "flytesnacks/development")  # type: ignore[arg-type]
 
 
 def _unchanged() -> Plan:

@@ -110,7 +110,7 @@ def test_a_failure_says_what_the_log_says() -> None:
 def test_a_long_failure_keeps_its_ends(limit: int) -> None:
     lines = tuple(f"line {number} of what BuildKit said" for number in range(2000))
     error = DeployError("the image failed", details=lines, mend="Mend the Dockerfile.")
-    text = comment(story(error, begun=frozenset({"images"}), summary_url=RUN, root="apps/a"), limit)
+    text = comment(story(error, begun=frozenset({"images"}), root="apps/a"), limit)
     assert len(text) <= limit
     page = Page(text)
     check(page)
@@ -133,7 +133,7 @@ def test_no_markup_is_cut_however_little_room_there_is(limit: int) -> None:
         Closed("`" * 3000, tuple(plans.HOSTILE), tuple(plans.HOSTILE)),
     )
     for outcome in outcomes:
-        told = outcome if isinstance(outcome, Closed) else story(outcome, root="<b>" * 90, summary_url=RUN)
+        told = outcome if isinstance(outcome, Closed) else story(outcome, root="<b>" * 90)
         text = comment(told, limit)
         assert len(text) <= limit
         check(Page(text))
@@ -141,11 +141,11 @@ def test_no_markup_is_cut_however_little_room_there_is(limit: int) -> None:
 
 
 def test_what_is_left_out_is_named() -> None:
-    text = comment(story(plans.deployed(plans.large()), summary_url=RUN), 3000)
+    text = comment(story(plans.deployed(plans.large())), 3000)
     assert "No room here for: Environments (200)" in text
     assert f" - [job summary]({RUN})" in text
     # In the summary itself there is nothing more to point to.
-    assert "[job summary]" not in summary(story(plans.deployed(plans.large()), summary_url=RUN), 6000)
+    assert "[job summary]" not in summary(story(plans.deployed(plans.large())), 6000)
 
 
 def test_files_that_changed_come_first() -> None:
@@ -214,7 +214,7 @@ def test_nothing_changed_and_a_plan() -> None:
     ids=["large", "all changed", "huge", "hostile"],
 )
 def test_pages_fit(made: object) -> None:
-    told = story(plans.deployed(made), summary_url=RUN)  # type: ignore[arg-type]
+    told = story(plans.deployed(made))  # type: ignore[arg-type]
     small = comment(told)
     assert len(small) <= COMMENT_LIMIT
     check(Page(small))
@@ -229,7 +229,7 @@ def test_pages_fit(made: object) -> None:
 
 def test_what_is_left_out_is_counted_in_the_middle() -> None:
     made = plans.deployed(plans.large(changed=200))
-    text = comment(story(made, summary_url=RUN))
+    text = comment(story(made))
     assert " more |" in text
     assert f"[job summary]({RUN})" in text
     lines = text.splitlines()

@@ -56,7 +56,7 @@ def holding(secret: str) -> tuple[str, ...]:
 def stories(names: tuple[str, ...]) -> Iterator[Story | Closed]:
     made = plans.hostile(names)
     for outcome in (made, plans.deployed(made)):
-        yield Story("preview", outcome, root=names[1], why_plan=names[2], summary_url=names[0])
+        yield Story("preview", outcome, root=names[1], why_plan=names[2], run_url=names[0])
     for name in names:
         yield Story("preview", DeployError(name, where=name, details=(name,), mend=name), target=name)
         yield Story("push", NotWanted(name))

@@ -123,7 +123,6 @@ def _deploy(
             why_plan=policy.why if policy.do == "plan" else "",
             begun=frozenset(begun),
             target=policy.target.strip("/"),
-            summary_url=run_url,
         )
 
     os.chdir(asked.folder)
@@ -193,12 +192,12 @@ def _deploy(
 def _post(settings: Settings, reviewer: Reviewer | None) -> None:
     from flyte_deploy.report.posted import posted, read_posted
 
-    if settings.plan_file is None or reviewer is None:
-        missing = "plan-file" if settings.plan_file is None else "github-token"
+    assert settings.plan_file is not None, "the policy asks for it"
+    if reviewer is None:
         raise DeployError(
-            f"mode post-comment needs input {missing}",
-            where="mode",
-            mend=f"Give it with {missing}.",
+            "mode post-comment needs a token to comment with",
+            where="--github-token",
+            mend="Leave out the empty one: the job's own is the default.",
             usage=True,
         )
     plan = read_posted(settings.plan_file)

@@ -43,7 +43,7 @@ def _page(story: Story | Closed, *, comment: bool) -> Page:
     if isinstance(story, Closed):
         return _closed_page(story)
     noun, foot = _noun(story), _run_line(story.run_url, "" if story.plan else story.commit)
-    elsewhere = f"[job summary]({_link(story.summary_url)})" if story.summary_url else ""
+    elsewhere = f"[job summary]({_link(story.run_url)})" if story.run_url else ""
     outcome = story.outcome
     if isinstance(outcome, DeployError):
         head = partial(_title, noun, _FAILED, story.root, story.target)

@@ -20,12 +20,11 @@ class Story:
         outcome: what came of it.
         root: the project's folder in the repository, to tell several apart; empty for the repository itself.
         console_url: the tasks in Flyte's console, empty where that is not known.
-        run_url: the workflow run.
+        run_url: the workflow run; its page has the job's summary.
         commit: the commit deployed, its full SHA.
         why_plan: for a plan that stands in for a deployment, why there is none (a fork's pull request).
         begun: for a failure, the names of the steps that had begun by then; None where that is not known.
         target: where it was to be deployed, as ``project/domain``, for a failure; a plan knows its own.
-        summary_url: where the whole of what is shortened here can be read.
     """
 
     kind: Kind
@@ -37,7 +36,6 @@ class Story:
     why_plan: str = ""
     begun: frozenset[str] | None = None
     target: str = ""
-    summary_url: str = ""
 
     @property
     def plan(self) -> Plan | None:
