@@ -103,10 +103,11 @@ def test_where_a_branch_and_a_pull_request_are(github: GitHub, repository: Repos
     assert repository.branch_head("team/feature") == HEAD
     with pytest.raises(DeployError, match="looking up branch gone"):
         repository.branch_head("gone")
-    assert repository.pull(1) == Pull(open=True, merged=False)
+    github.heads[1] = ("team/project", "team/feature", HEAD)
+    assert repository.pull(1) == Pull(open=True, merged=False, head=HEAD)
     github.pulls[1] = "closed"
-    assert repository.pull(1) == Pull(open=False, merged=False)
+    assert repository.pull(1) == Pull(open=False, merged=False, head=HEAD)
     github.merged.add(1)
-    assert repository.pull(1) == Pull(open=False, merged=True)
+    assert repository.pull(1) == Pull(open=False, merged=True, head=HEAD)
     with pytest.raises(DeployError, match=r"looking up pull request #77: Not Found"):
         repository.pull(77)

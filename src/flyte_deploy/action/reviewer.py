@@ -143,7 +143,7 @@ class Reviewer:
         if not policy.head:
             return policy.number
         if policy.number:
-            if self.repository.pull_head(policy.number) == policy.head:
+            if self.repository.pull(policy.number).head == policy.head:
                 return policy.number
             raise DeployError(
                 f"pull request #{policy.number} is not at {policy.head[:7]}, the commit that was planned",

@@ -16,10 +16,11 @@ _LONGEST_WAIT = 90.0
 
 @dataclass(frozen=True)
 class Pull:
-    """The state of a pull request."""
+    """The state of a pull request, and the commit that it is at."""
 
     open: bool
     merged: bool
+    head: str
 
 
 class Repository:
@@ -96,12 +97,7 @@ class Repository:
         """The state of a pull request."""
         with self.asking(f"looking up pull request #{number}", "pull-requests: read") as ask:
             found = ask(lambda: self.repository.get_pull(number))
-            return Pull(open=ask(lambda: found.state) == "open", merged=bool(ask(lambda: found.merged)))
-
-    def pull_head(self, number: int) -> str:
-        """The commit that a pull request is at."""
-        with self.asking(f"looking up pull request #{number}", "pull-requests: read") as ask:
-            return str(ask(lambda: self.repository.get_pull(number).head.sha))
+            return Pull(found.state == "open", bool(found.merged), str(found.head.sha))
 
     def pulls_at(self, source: str, branch: str, commit: str) -> list[int]:
         """The open pull requests of a branch that are at a commit.
