@@ -11,7 +11,7 @@ from flyte_deploy.report.escape import LONGEST, block, code
 from flyte_deploy.report.page import FOLDED, Page, fitted
 from flyte_deploy.report.sections import Shown, sections_of
 from flyte_deploy.report.story import Closed, Story
-from flyte_deploy.report.text import difference_summary, size_text
+from flyte_deploy.report.text import count, difference_summary, size_text
 from flyte_deploy.secrets import SECRETS
 from flyte_deploy.specs.changes import Difference
 
@@ -24,6 +24,9 @@ SUMMARY_LIMIT = 900 * 1024
 _NAMED = 3
 _LISTED = 20
 _KEPT = "What was built and uploaded for it stays, and is taken where it is wanted."
+PLANNED = ": what would be done"
+"""What a title says of a plan."""
+
 _DEPLOYED, _FAILED, _GIVEN_UP, _OVER = ": deployed", " failed", ": given up", ": over"
 _FOOT = "<sub>[Workflow run]"
 _RUN_OUTPUT = "output `plan` of the step"
@@ -46,20 +49,20 @@ def _page(story: Story | Closed, *, comment: bool) -> Page:
     elsewhere = f"[job summary]({_link(story.run_url)})" if story.run_url else ""
     outcome = story.outcome
     if isinstance(outcome, DeployError):
-        head = partial(_title, noun, _FAILED, story.root, story.target)
+        head = partial(title_of, noun, _FAILED, story.root, story.target)
         done = _not_done(story)
         error = Shown("the error", _error_text(outcome))
         return Page(
-            _title(noun, _FAILED),
+            title_of(noun, _FAILED),
             lambda longest: [head(longest)],
             [error],
             [*([done] if done else []), *foot],
             elsewhere if comment else "the log of the run",
         )
     if isinstance(outcome, NotWanted):
-        why, head = str(outcome), partial(_title, noun, _GIVEN_UP, story.root, story.target)
+        why, head = str(outcome), partial(title_of, noun, _GIVEN_UP, story.root, story.target)
         return Page(
-            _title(noun, _GIVEN_UP),
+            title_of(noun, _GIVEN_UP),
             lambda longest: [head(longest), f"Nothing was registered: {code(why, longest)}", _KEPT],
             (),
             foot,
@@ -67,7 +70,7 @@ def _page(story: Story | Closed, *, comment: bool) -> Page:
     plan = outcome.plan if isinstance(outcome, Deployment) else outcome
     word = _word(plan, done=isinstance(outcome, Deployment))
     return Page(
-        _title(noun, word),
+        title_of(noun, word),
         partial(_head, word, story, outcome, plan),
         sections_of(story),
         foot,
@@ -75,7 +78,7 @@ def _page(story: Story | Closed, *, comment: bool) -> Page:
     )
 
 
-def _title(noun: str, word: str, root: str = "", target: str = "", longest: int = LONGEST) -> str:
+def title_of(noun: str, word: str, root: str = "", target: str = "", longest: int = LONGEST) -> str:
     """The first line; root and target tell a run from others that share the comment."""
     what = f" of {code(root, longest)}" if root not in ("", ".") else ""
     where = f" {'to' if word == _DEPLOYED else 'in'} {code(target, longest)}" if target else ""
@@ -85,7 +88,7 @@ def _title(noun: str, word: str, root: str = "", target: str = "", longest: int 
 def _head(word: str, story: Story, outcome: Plan | Deployment, plan: Plan, longest: int) -> list[str]:
     target = str(plan.target) if plan.target else story.target
     lines = [
-        _title(_noun(story), word, story.root, target, longest),
+        title_of(_noun(story), word, story.root, target, longest),
         " ".join(_where(story, plan, done=isinstance(outcome, Deployment))),
         block(plan.version, 2 * longest),
     ]
@@ -112,7 +115,7 @@ def _noun(story: Story) -> str:
 def _word(plan: Plan, *, done: bool) -> str:
     if not plan.has_changes:
         return ": nothing to do"
-    return _DEPLOYED if done else ": what would be done"
+    return _DEPLOYED if done else PLANNED
 
 
 def _where(story: Story, plan: Plan, *, done: bool) -> list[str]:
@@ -199,7 +202,7 @@ def _not_done(story: Story) -> str:
 
 
 def _closed_page(closed: Closed) -> Page:
-    title, foot = _title("preview", _OVER), _run_line(closed.run_url)
+    title, foot = title_of("preview", _OVER), _run_line(closed.run_url)
     if closed.problem is None:
         return Page(title, partial(_closed, closed), (), foot)
     error = Shown("the error", _error_text(closed.problem))
@@ -214,7 +217,7 @@ def _not_cleaned(closed: Closed, longest: int) -> list[str]:
 
 def _over(closed: Closed, longest: int) -> list[str]:
     how = "merged" if closed.merged else "closed"
-    return [_title("preview", _OVER, closed.root, closed.target, longest), f"The pull request was {how}."]
+    return [title_of("preview", _OVER, closed.root, closed.target, longest), f"The pull request was {how}."]
 
 
 def _closed(closed: Closed, longest: int) -> list[str]:
@@ -253,8 +256,3 @@ def _link(url: str) -> str:
         for character in url
         if character.isascii()
     )
-
-
-def count(number: int, noun: str) -> str:
-    """A number of things in words."""
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

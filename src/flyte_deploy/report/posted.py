@@ -9,10 +9,11 @@ from msgspec import Struct
 
 from flyte_deploy.errors import DeployError
 from flyte_deploy.model import Target
-from flyte_deploy.report.escape import block, code
-from flyte_deploy.report.markdown import changes, count
+from flyte_deploy.report.escape import block
+from flyte_deploy.report.markdown import PLANNED, changes, title_of
 from flyte_deploy.report.page import FOLDED, Page, fitted
 from flyte_deploy.report.sections import changed_tasks
+from flyte_deploy.report.text import count
 from flyte_deploy.specs.changes import Difference
 
 _LARGEST = 8 << 20
@@ -58,10 +59,8 @@ def posted(plan: Posted, limit: int) -> str:
     tasks = sum(len(environment.tasks) for environment in plan.environments)
 
     def head(longest: int) -> list[str]:
-        root = f" of {code(plan.root, longest)}" if plan.root else ""
-        where = f" in {code(str(plan.target), longest)}" if plan.target else ""
         return [
-            f"### Flyte plan{root}: what would be done{where}",
+            title_of("plan", PLANNED, plan.root, str(plan.target or ""), longest),
             (
                 f"{count(tasks, 'task')} of {count(len(plan.environments), 'environment')}. Nothing was"
                 " deployed: the plan was made by a job without secrets."
@@ -71,7 +70,7 @@ def posted(plan: Posted, limit: int) -> str:
         ]
 
     sections = [changed_tasks(plan.difference, tasks)] if plan.difference else []
-    return fitted(Page("### Flyte plan: what would be done", head, sections, []), limit, frame=FOLDED)
+    return fitted(Page(title_of("plan", PLANNED), head, sections, []), limit, frame=FOLDED)
 
 
 def _none(path: Path, why: str) -> DeployError:

@@ -146,12 +146,12 @@ def difference_lines(difference: Difference) -> Iterator[str]:
             yield from _named(names)
     left = sum(len(names) for names in list(groups.values())[SHOWN_CHANGES:])
     if left:
-        yield f"  and {_count(left, 'task')} more with other changes (the plan as JSON has all)"
+        yield f"  and {count(left, 'task')} more with other changes (the plan as JSON has all)"
     for file in (difference.files or ())[:SHOWN_FILES]:
         yield plain(f"  file {file.path} {file.what}")
     more = len(difference.files or ()) - SHOWN_FILES
     if more > 0:
-        yield f"  and {_count(more, 'file')} more"
+        yield f"  and {count(more, 'file')} more"
 
 
 def _named(names: Sequence[str]) -> Iterator[str]:
@@ -179,7 +179,7 @@ def difference_summary(difference: Difference) -> str:
         if (tasks := difference.of(state))
     ]
     if difference.breaking:
-        parts.append(f"{_count(len(difference.breaking), 'breaking change')}")
+        parts.append(f"{count(len(difference.breaking), 'breaking change')}")
     return ", ".join(parts) + "." if parts else "no tasks."
 
 
@@ -187,17 +187,17 @@ def summary(plan: Plan) -> str:
     """A plan in a sentence."""
     register, tasks = len(plan.to_register), len(plan.tasks)
     if not plan.has_changes:
-        return f"Nothing to do: all {_count(tasks, 'task')} of version {plan.version} are registered."
+        return f"Nothing to do: all {count(tasks, 'task')} of version {plan.version} are registered."
     parts = []
     if plan.uploads:
         parts.append("upload the bundle")
     if plan.to_build:
-        parts.append(f"build {_count(len(plan.to_build), 'image')}")
+        parts.append(f"build {count(len(plan.to_build), 'image')}")
     if register:
         kept = f" ({tasks - register} are there)" if register < tasks else ""
-        parts.append(f"register {_count(register, 'task')}{kept}")
+        parts.append(f"register {count(register, 'task')}{kept}")
     if plan.prune and plan.stale_triggers:
-        parts.append(f"remove {_count(len(plan.stale_triggers), 'trigger')}")
+        parts.append(f"remove {count(len(plan.stale_triggers), 'trigger')}")
     return f"To do: {', '.join(parts)}."
 
 
@@ -212,11 +212,11 @@ def deployment_text(deployment: Deployment) -> str:
         if plan.bundle is not None:
             uploaded = ", bundle uploaded" if deployment.uploaded else ", the bundle was there"
         lines.append(
-            f"Registered {_count(len(deployment.registered), 'task')} of {len(plan.tasks)}"
-            f" in {_count(len(plan.environments), 'environment')}{uploaded}."
+            f"Registered {count(len(deployment.registered), 'task')} of {len(plan.tasks)}"
+            f" in {count(len(plan.environments), 'environment')}{uploaded}."
         )
     if deployment.pruned:
-        lines.append(f"Removed {_count(len(deployment.pruned), 'trigger')}: {', '.join(deployment.pruned)}.")
+        lines.append(f"Removed {count(len(deployment.pruned), 'trigger')}: {', '.join(deployment.pruned)}.")
     lines.append(f"  version  {plan.version}")
     lines.append(f"  target   {plan.target} at {plan.endpoint}")
     if deployment.bundle_uri:
@@ -240,7 +240,7 @@ def _bundle_lines(plan: Plan) -> Iterator[str]:
     if bundle is None:
         yield "bundle   none: the tasks' code is in their images"
         return
-    yield f"bundle   {_count(len(bundle.files), 'file')}, {size_text(bundle.size)}, {bundle.digest[:12]}"
+    yield f"bundle   {count(len(bundle.files), 'file')}, {size_text(bundle.size)}, {bundle.digest[:12]}"
     if plan.bundle_address:
         yield f"         is there: {plan.bundle_address}"
     elif plan.uploads:
@@ -317,5 +317,6 @@ def _notes(plan: Plan) -> Sequence[str]:
     return [*(f"Warning: {plain(w)}" for w in plan.warnings), *(f"Note: {plain(n)}" for n in plan.notes)]
 
 
-def _count(number: int, noun: str) -> str:
+def count(number: int, noun: str) -> str:
+    """A number of things in words."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
