@@ -46,13 +46,19 @@ def test_it_is_found_by_the_commit_of_the_run(server: GitHub, number: int) -> No
     assert "::warning" not in told.getvalue()
 
 
-def test_one_that_has_moved_on_or_is_closed_gets_none(server: GitHub) -> None:
+@pytest.mark.parametrize("number", [0, 2])
+def test_one_that_is_closed_gets_none(server: GitHub, number: int) -> None:
+    server.pulls[2] = "closed"
+    made, told = reviewer(server, number)
+    assert made.whose_plan() == 0
+    assert "no open pull request of stranger/project:patch-1 is at bbbbbbb" in told.getvalue()
+
+
+def test_one_that_has_moved_on_gets_none(server: GitHub) -> None:
     server.heads[2] = (FORK, "patch-1", LATER)
     made, told = reviewer(server)
     assert made.whose_plan() == 0
     assert "no open pull request of stranger/project:patch-1 is at bbbbbbb" in told.getvalue()
-    server.heads[2], server.pulls[2] = (FORK, "patch-1", PLANNED), "closed"
-    assert made.whose_plan() == 0
 
 
 def test_a_number_of_somebody_else_s_pull_request_is_refused(server: GitHub) -> None:

@@ -143,15 +143,17 @@ class Reviewer:
         if not policy.head:
             return policy.number
         if policy.number:
-            if self.repository.pull(policy.number).head == policy.head:
-                return policy.number
-            raise DeployError(
-                f"pull request #{policy.number} is not at {policy.head[:7]}, the commit that was planned",
-                where="--pr-number",
-                mend="Leave out --pr-number: the pull request is found by the run's commit. A number that the"
-                " planned code could choose may be anybody's.",
-            )
-        found = self.repository.pulls_at(policy.source, policy.branch, policy.head)
+            pull = self.repository.pull(policy.number)
+            if pull.head != policy.head:
+                raise DeployError(
+                    f"pull request #{policy.number} is not at {policy.head[:7]}, the commit that was planned",
+                    where="--pr-number",
+                    mend="Leave out --pr-number: the pull request is found by the run's commit. A number that"
+                    " the planned code could choose may be anybody's.",
+                )
+            found = [policy.number] if pull.open else []
+        else:
+            found = self.repository.pulls_at(policy.source, policy.branch, policy.head)
         if len(found) > 1:
             raise DeployError(
                 f"several pull requests are at {policy.head[:7]}: {', '.join(f'#{one}' for one in found)}",
