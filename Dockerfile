@@ -43,5 +43,6 @@ COPY --from=build /opt/ours/ /opt/ours/
 COPY --chmod=755 entrypoint.sh /entrypoint.sh
 
 # The workflow's variables are there from the first instruction on. A static program takes those away that the
-# loader and the C library would obey (ld.so(8); one of them makes it do nothing, with success), then a shell that obeys none, then Python that obeys none.
+# loader and the C library would obey (ld.so(8); one of them makes it do nothing, with success), then comes a shell
+# that obeys none, then Python that obeys none.
 ENTRYPOINT ["/bin/busybox", "env", "-u", "LD_AUDIT", "-u", "LD_BIND_NOT", "-u", "LD_BIND_NOW", "-u", "LD_DEBUG", "-u", "LD_DEBUG_OUTPUT", "-u", "LD_DYNAMIC_WEAK", "-u", "LD_HWCAP_MASK", "-u", "LD_LIBRARY_PATH", "-u", "LD_ORIGIN_PATH", "-u", "LD_PREFER_MAP_32BIT_EXEC", "-u", "LD_PRELOAD", "-u", "LD_PROFILE", "-u", "LD_PROFILE_OUTPUT", "-u", "LD_SHOW_AUXV", "-u", "LD_TRACE_LOADED_OBJECTS", "-u", "LD_VERBOSE", "-u", "LD_VERIFY", "-u", "LD_WARN", "-u", "GCONV_PATH", "-u", "GLIBC_TUNABLES", "-u", "LOCPATH", "-u", "NLSPATH", "-u", "MALLOC_TRACE", "/entrypoint.sh"]

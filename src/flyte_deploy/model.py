@@ -355,7 +355,7 @@ class Deployment:
         registered: names of the tasks that were registered.
         images: the images of the tasks that were registered, those that were built among them.
         pruned: triggers that were removed, as ``task/trigger``.
-        record: the record of it as JSON, empty where nothing was registered that lacks one.
+        record: the record of it as JSON, empty where nothing was registered and no record was missing.
         record_uri: where that lies, empty where its store cannot be read.
     """
 
@@ -376,7 +376,7 @@ class Deployment:
 
 @dataclass(frozen=True)
 class Step:
-    """A step of the pipeline that has ended: how long it took, and when it began, in seconds after the run.
+    """A step of the pipeline that has ended: how long it took, and how many seconds after the run it began.
 
     Steps may run side by side.
     """

@@ -1,6 +1,6 @@
 """The conductor: the order of the steps, and nothing else.
 
-Settings ▶ (install) ▶ collect ▶ resolve ▶ identify ▶ compare ▶│ publish ▶ stamp ▶ register ▶ report
+Settings ▶ (install) ▶ collect ▶ resolve ▶ identify ▶ compare ▶│ verify ▶ publish ▶ stamp ▶ register ▶ report
                                                 `plan` ends here │
 """
 

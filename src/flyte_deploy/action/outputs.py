@@ -28,8 +28,8 @@ OUTPUTS: dict[str, str] = {
     "registered": "How many tasks were registered (with dry-run: would be).",
     "unchanged": "How many tasks were there already.",
     "changed": "JSON list of the tasks that are new, changed or gone, against what was registered.",
-    "record": "The record of this deployment as JSON (docs/releases.md); empty where nothing was registered. "
-    "Where it is longer than 256 KiB, the name of a file, as for plan.",
+    "record": "The record of this deployment as JSON (docs/releases.md); empty where nothing was registered "
+    "and no record was missing. Where it is longer than 256 KiB, the name of a file, as for plan.",
     "record-uri": "Address of that record; empty where no store keeps records.",
     "console-url": "Address of Flyte's console for the project and domain; empty where that is not known.",
     "plan": "The plan as JSON (docs/output.schema.json). Where it is longer than 256 KiB, as plan-file.",

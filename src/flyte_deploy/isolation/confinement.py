@@ -94,7 +94,7 @@ class Confinement:
         uid: its user, who owns nothing but what it is given.
         gid: its group.
         environment: its whole environment.
-        closed: folders that it cannot reach; their modes keep it out, and Landlock where the kernel has it.
+        closed: folders and files that it cannot reach: their modes keep it out, or Landlock does.
         network: whether it has one.
         withheld: names of variables that the deployer has and the program has not.
         collector: where the collector lies for it; None for where it lies for the deployer.
