@@ -52,8 +52,6 @@ from flyte_deploy.errors import DeployError
 from flyte_deploy.model import BuildRun, Target
 
 TASK_NAME, TASK_PROJECT = "build-image", "system"
-SECRETS_FOLDER = "/etc/flyte/secrets"
-"""Where the task finds the secrets that it is run with."""
 
 _DONE = (ACTION_PHASE_SUCCEEDED, ACTION_PHASE_FAILED, ACTION_PHASE_ABORTED, ACTION_PHASE_TIMED_OUT)
 _ACTION = "a0"
