@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -80,8 +80,8 @@ class Repository:
         from github import GithubException
 
         try:
-            with self.asking("asking who the token belongs to", "") as ask:
-                return str(ask(lambda: self._github.get_user().login))
+            with self.asking("asking who the token belongs to", ""):
+                return str(self._github.get_user().login)
         except DeployError as error:
             cause = error.__cause__
             if isinstance(cause, GithubException) and cause.status in (401, 403, 404):
@@ -90,13 +90,13 @@ class Repository:
 
     def branch_head(self, branch: str) -> str:
         """The commit that a branch is at."""
-        with self.asking(f"looking up branch {branch}", "contents: read") as ask:
-            return str(ask(lambda: self.repository.get_git_ref(f"heads/{branch}").object.sha))
+        with self.asking(f"looking up branch {branch}", "contents: read"):
+            return str(self.repository.get_git_ref(f"heads/{branch}").object.sha)
 
     def pull(self, number: int) -> Pull:
         """The state of a pull request."""
-        with self.asking(f"looking up pull request #{number}", "pull-requests: read") as ask:
-            found = ask(lambda: self.repository.get_pull(number))
+        with self.asking(f"looking up pull request #{number}", "pull-requests: read"):
+            found = self.repository.get_pull(number)
             return Pull(found.state == "open", bool(found.merged), str(found.head.sha))
 
     def pulls_at(self, source: str, branch: str, commit: str) -> list[int]:
@@ -108,18 +108,16 @@ class Repository:
             commit: in full.
         """
         owner = source.partition("/")[0]
-        with self.asking(f"looking up pull requests of {owner}:{branch}", "pull-requests: read") as ask:
-            heads = ask(
-                lambda: [
-                    (pull.number, pull.head.sha, pull.head.repo and pull.head.repo.full_name)
-                    for pull in self.repository.get_pulls(state="open", head=f"{owner}:{branch}")
-                ]
-            )
+        with self.asking(f"looking up pull requests of {owner}:{branch}", "pull-requests: read"):
+            heads = [
+                (pull.number, pull.head.sha, pull.head.repo and pull.head.repo.full_name)
+                for pull in self.repository.get_pulls(state="open", head=f"{owner}:{branch}")
+            ]
         # An owner may have two forks with that branch.
         return [number for number, sha, name in heads if (sha, name) == (commit, source)]
 
     @contextmanager
-    def asking(self, doing: str, permission: str) -> Iterator[Callable[[Callable[[], Any]], Any]]:
+    def asking(self, doing: str, permission: str) -> Iterator[None]:
         """What goes wrong inside becomes a `DeployError`.
 
         Args:
@@ -131,7 +129,7 @@ class Repository:
         from github import GithubException
 
         try:
-            yield lambda what: what()
+            yield
         except GithubException as error:
             raise self._explained(error, doing, permission) from error
         except requests.exceptions.RetryError as error:

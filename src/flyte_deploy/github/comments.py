@@ -55,9 +55,9 @@ def put_comment(
         DeployError: where GitHub cannot be asked, refuses, or the pull request is not there; and where
             others have written over ours each time.
     """
-    with repository.asking(f"commenting on pull request #{number}", PERMISSION) as ask:
+    with repository.asking(f"commenting on pull request #{number}", PERMISSION):
         # One request less than the pull request itself, and all that comments need.
-        issue = ask(lambda: repository.repository.get_issue(number))
+        issue = repository.repository.get_issue(number)
         if fresh:
             if not create and not _ours(issue, key, repository.login()):
                 return ""

@@ -75,20 +75,18 @@ def start(
     Raises:
         DeployError: where GitHub refuses.
     """
-    with repository.asking("creating a deployment", PERMISSION) as ask:
-        made = ask(
-            lambda: repository.repository.create_deployment(
-                commit,
-                task=_task(root, number),
-                # It would merge the default branch into it, and wait for checks: ours among them.
-                auto_merge=False,
-                required_contexts=[],
-                environment=environment,
-                description=repository.redacted(description)[:_LONGEST],
-                payload={"flyte-deploy": root or ".", **({"pull_request": number} if number else {})},
-                transient_environment=bool(number),
-                production_environment=production,
-            )
+    with repository.asking("creating a deployment", PERMISSION):
+        made = repository.repository.create_deployment(
+            commit,
+            task=_task(root, number),
+            # It would merge the default branch into it, and wait for checks: ours among them.
+            auto_merge=False,
+            required_contexts=[],
+            environment=environment,
+            description=repository.redacted(description)[:_LONGEST],
+            payload={"flyte-deploy": root or ".", **({"pull_request": number} if number else {})},
+            transient_environment=bool(number),
+            production_environment=production,
         )
     tracked = Tracked(repository, made, environment)
     tracked.status("in_progress")
@@ -158,17 +156,15 @@ def _status(
     url: str = "",
     log_url: str = "",
 ) -> None:
-    with repository.asking("setting the status of a deployment", PERMISSION) as ask:
-        ask(
-            lambda: deployment.create_status(
-                state,
-                environment=environment,
-                description=repository.redacted(description)[:_LONGEST],
-                target_url=repository.redacted(log_url),
-                environment_url=repository.redacted(url),
-                # `supersede` does it, for what is really replaced.
-                auto_inactive=False,
-            )
+    with repository.asking("setting the status of a deployment", PERMISSION):
+        deployment.create_status(
+            state,
+            environment=environment,
+            description=repository.redacted(description)[:_LONGEST],
+            target_url=repository.redacted(log_url),
+            environment_url=repository.redacted(url),
+            # `supersede` does it, for what is really replaced.
+            auto_inactive=False,
         )
 
 
