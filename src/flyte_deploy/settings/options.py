@@ -791,8 +791,8 @@ _ROWS: tuple[Option, ...] = (
         name="reuse-branch",
         metavar="BRANCH",
         section=_REGISTRATION,
-        help="Branch that it has to come from: nothing is taken over where a record names another one. It is "
-        "{branch} in --reuse-version.",
+        help="Branch that the reused deployment has to come from: nothing is taken over where its record "
+        "names another one. It stands for {branch} in --reuse-version.",
     ),
     Option(
         name="no-difference",

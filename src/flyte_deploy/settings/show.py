@@ -23,7 +23,7 @@ def rows(settings: Settings) -> list[tuple[str, str, str]]:
         values = {each.name: getattr(settings, each.name)}
         if each.name == "images" and settings.images:
             values = {f"images.{name}": uri for name, uri in settings.images.items()}
-        elif each.name in ("origins", "confinement", "working_dir"):
+        elif each.name in ("origins", "confinement", "working_dir", "base_store"):
             continue
         for key, value in values.items():
             origin = settings.origins.get(key, "default")

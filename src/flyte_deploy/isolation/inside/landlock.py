@@ -32,9 +32,9 @@ def version() -> int:
 def close(paths: Iterable[str], *, network: bool, readable: Iterable[int] = ()) -> None:
     """Make folders and files unreachable for this process and all that it starts, and TCP without `network`.
 
-    Folders of which there are descriptors, `readable`, can be read nevertheless, by whoever holds those. With
-    the others go processes outside, by signals, and abstract sockets of others. Nothing happens where the
-    kernel has no Landlock. "No new privileges" has to be set before.
+    Folders of which there are descriptors, `readable`, can be read nevertheless, by whoever holds those.
+    Newer kernels close two more things along: signals to processes outside, and abstract sockets of others.
+    Nothing happens where the kernel has no Landlock. "No new privileges" has to be set before.
 
     Raises:
         OSError: where it has, and refuses.
