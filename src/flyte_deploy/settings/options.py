@@ -764,8 +764,8 @@ _ROWS: tuple[Option, ...] = (
         default=False,
         section=_REGISTRATION,
         help="Fail before anything is registered where an interface changes so that callers may break: an "
-        "input removed, a required one added, a type changed, an output removed or changed. Plans are told "
-        "first.",
+        "input removed, a required one added, a type changed, an output removed or changed. A plan is shown "
+        "all the same.",
     ),
     Option(
         name="expect-content",
@@ -947,8 +947,8 @@ _ROWS: tuple[Option, ...] = (
         default="auto",
         commands=(ACTION,),
         section=_EVENTS,
-        help="Whether a deploy is a GitHub deployment, with a status and a link. Leave it out (off) where "
-        "the job has an environment of its own, without deployment: false: it has a GitHub deployment then.",
+        help="Whether a deploy is a GitHub deployment, with a status and a link. Say off where the job has "
+        "an environment of its own, unless with deployment: false: GitHub makes a deployment for it already.",
     ),
     Option(
         name="pr-number",
