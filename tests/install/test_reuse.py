@@ -124,6 +124,23 @@ def test_a_script_that_needs_a_folder_builds_it_each_time(workshop: Make, needs:
     assert made_twice(made, "flow.py", lambda: module.write_text("word = 'new'\n"), WORD) == ["old", "new"]
 
 
+@pytest.mark.parametrize(
+    ("script", "header"),
+    [
+        ("# /// script\n# dependencies = []\n# ///\n# A licence.\nimport os\n", "dependencies = []"),
+        ("# /// script\r\n# dependencies = []\r\n# ///\r\nimport os\r\n", "dependencies = []"),
+        ("# /// script\n# dependencies = []\n#\n# # ///\n# ///", "dependencies = []\n\n# ///"),
+        ("import os\n# /// script\n# ///\n", ""),
+        ("# /// script\n# never ends\n", ""),
+    ],
+)
+def test_where_a_script_s_header_ends(tmp_path: Path, script: str, header: str) -> None:
+    file = tmp_path / "flow.py"
+    file.write_bytes(script.encode())
+    found = inputs_of(Way("script", file, tmp_path, built=False), (), {}, tmp_path)
+    assert found.files == {"flow.py script": header.encode()}
+
+
 def test_a_script_s_code_does_not_matter_but_its_header(workshop: Make) -> None:
     made = workshop({"flow.py": HEADER.format(needs="'flyte'", more="")})
     script = made.root / "flow.py"

@@ -25,7 +25,8 @@ from flyte_deploy.project.ways import (
     toml_of,
 )
 
-_HEADER = re.compile(r"(?m)^# /// script\s*$(?:\s^#(?: .*)?$)*")
+# Up to the last end among the comments that follow, as PEP 723 has it.
+_HEADER = re.compile(r"(?m)^# /// script[ \t\r]*\n((?:#(?: .*)?\r?\n)*)# ///[ \t\r]*$")
 _LINE = re.compile(r"^\s*(?P<option>--?[a-z][a-z-]*)(?:\s*=\s*|\s+)(?P<value>\S+)")
 _NAME_AT = re.compile(r"^\s*[\w.-]+\s*(?:\[[^\]]*\])?\s*@\s*")
 _ARCHIVE = re.compile(r"\.(?:whl|zip|tar\.\w+|tgz)$")
@@ -169,7 +170,7 @@ def _editable(folder: Path, text: str, found: Inputs) -> None:
 
 def _script(file: Path, found: Inputs) -> None:
     header = _HEADER.search(text_of(file, found.top))
-    said = "\n".join(line[2:] for line in header[0].splitlines()[1:-1]) if header else ""
+    said = "\n".join(line[2:] for line in header[1].splitlines()) if header else ""
     found.files[f"{os.path.relpath(file, found.top)} script"] = said.encode()
     content = parsed(said.encode(), "the header", os.path.relpath(file, found.top))
     for requirement in texts(content.get("dependencies")):
