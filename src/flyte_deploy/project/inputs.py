@@ -130,10 +130,15 @@ def _follow(file: Path, found: Inputs) -> None:
         return
     for line in _add(file, found).decode(errors="replace").splitlines():
         option = _LINE.match(line)
-        if option and option["option"] in _REQUIREMENTS:
-            _included(file.parent, option["value"], found)
-        elif option and option["option"] in _EDITABLE:
-            _editable(file.parent, option["value"], found)
+        if option and option["option"] in (*_REQUIREMENTS, *_EDITABLE):
+            value = option["value"].strip("\"'")
+            if "$" in value:
+                # The installer puts variables in.
+                found.fresh = True
+            elif option["option"] in _EDITABLE:
+                _editable(file.parent, value, found)
+            else:
+                _included(file.parent, value, found)
         elif not line.lstrip().startswith(("-", "#")):
             _requirement(file.parent, line, found)
 
