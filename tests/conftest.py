@@ -40,9 +40,9 @@ def write(tmp_path: Path) -> Write:
     return into
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def known(monkeypatch: pytest.MonkeyPatch) -> Secrets:
-    """A registry of the test's own in the place of the process's."""
+    """A registry of the test's own in the place of the process's: no test hides words of another one."""
     own = Secrets()
     for name in vars(own):
         monkeypatch.setattr(SECRETS, name, getattr(own, name))

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from flyte_deploy.github.client import Repository
+from flyte_deploy.secrets import SECRETS
 from tests.github.server import REPOSITORY, TOKEN, GitHub, running
 
 
@@ -19,4 +20,5 @@ def github() -> Iterator[GitHub]:
 
 @pytest.fixture
 def repository(github: GitHub) -> Repository:
-    return Repository(REPOSITORY, TOKEN, github.url, secrets=("hunter2-hunter2",), wait=1)
+    SECRETS.add("hunter2-hunter2")
+    return Repository(REPOSITORY, TOKEN, github.url, wait=1)

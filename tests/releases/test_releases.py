@@ -108,11 +108,6 @@ def test_a_deploy_leaves_a_record_where_it_can_be_read(
     write({**flow(3), "more.py": ""})
     planned = done(run(cli, root, "plan", "flow.py", "env", *development(store)))
     assert planned["difference"]["files"] == [{"path": "flow.py", "what": "changed"}]
-    # So it does for a preview, which has a store of its own.
-    preview = ("--preview", "--version", "pr-7-{content}", "--compare-to", "development")
-    where = ("-d", "staging", "--bundle-store", f"{store}/previews")
-    planned = done(run(cli, root, "plan", "flow.py", "env", *where, *preview))
-    assert planned["difference"]["files"] == [{"path": "flow.py", "what": "changed"}]
     # Without a store that can be read there is only what the command answers.
     third = done(run(cli, root, *DEPLOY, "-d", "staging"))
     assert third["record_uri"] == ""

@@ -225,10 +225,6 @@ def reviewer_of(
     from flyte_deploy.github.client import Repository
     from flyte_deploy.records.record import origin_of
 
-    repository = Repository(
-        name,
-        settings.github_token,
-        environ.get("GITHUB_API_URL") or "https://api.github.com",
-        SECRETS.values(),
-    )
+    api_url = environ.get("GITHUB_API_URL") or "https://api.github.com"
+    repository = Repository(name, settings.github_token, api_url)
     return Reviewer(repository, policy, settings, root, origin_of(environ)["run"], log)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from flyte_deploy.errors import DeployError
+from flyte_deploy.secrets import SECRETS
 
 _LONGEST_WAIT = 90.0
 """Seconds that are waited for a rate limit: nobody wants a job to hang for the comment."""
@@ -30,7 +31,6 @@ class Repository:
         name: ``owner/name``.
         token: it is sent to `api_url` and shown nowhere.
         api_url: of GitHub, or of an Enterprise Server.
-        secrets: what must not be in anything that is sent: nobody else masks it there.
         wait: seconds that may be waited for a limit of the rate; where GitHub wants more, it is an error.
     """
 
@@ -39,7 +39,6 @@ class Repository:
         name: str,
         token: str,
         api_url: str = "https://api.github.com",
-        secrets: Sequence[str] = (),
         wait: float = _LONGEST_WAIT,
     ) -> None:
         from flyte_deploy.github.retry import waiting
@@ -49,7 +48,8 @@ class Repository:
         logging.getLogger("github").setLevel(logging.CRITICAL)
         self.name = name
         self.api_url = api_url
-        self._secrets = sorted({*secrets, token} - {""}, key=len, reverse=True)
+        # Nobody else masks what is sent there.
+        SECRETS.add(token)
         self._github = Github(
             auth=Auth.Token(token),
             base_url=api_url,
@@ -68,12 +68,6 @@ class Repository:
     def repository(self) -> Any:
         """PyGithub's own, not asked for yet."""
         return self._github.get_repo(self.name)
-
-    def redacted(self, text: str) -> str:
-        """The text with ``***`` in place of secrets."""
-        for secret in self._secrets:
-            text = text.replace(secret, "***")
-        return text
 
     def login(self) -> str | None:
         """Who the token belongs to; None for the token of an app, which may not ask."""
@@ -133,7 +127,7 @@ class Repository:
         except GithubException as error:
             raise self._explained(error, doing, permission) from error
         except requests.exceptions.RetryError as error:
-            reason = self.redacted(str(error))
+            reason = SECRETS.redact(str(error))
             raise DeployError(
                 f"GitHub keeps refusing: {doing}: {reason[:300]}",
                 where=self.api_url,
@@ -141,7 +135,7 @@ class Repository:
             ) from error
         except (requests.RequestException, OSError, ValueError, KeyError, TypeError) as error:
             # An answer of another shape comes from a proxy or a login page.
-            reason = self.redacted(f"{type(error).__name__}: {error}")
+            reason = SECRETS.redact(f"{type(error).__name__}: {error}")
             raise DeployError(
                 f"GitHub cannot be reached: {doing}: {reason[:300]}",
                 where=self.api_url,
@@ -152,7 +146,7 @@ class Repository:
         from github import RateLimitExceededException
 
         data = error.data if isinstance(error.data, dict) else {}
-        said = self.redacted(str(data.get("message") or error.message or "no reason given"))[:300]
+        said = SECRETS.redact(str(data.get("message") or error.message or "no reason given"))[:300]
         what = f"GitHub refuses ({error.status}): {doing}: {said}"
         mend = "The log of the run says more with debug logging."
         if isinstance(error, RateLimitExceededException) or error.status == 429:
@@ -165,7 +159,7 @@ class Repository:
                 mend += " Or there is no such thing in this repository."
         elif error.status == 422:
             details = "; ".join(str(one)[:200] for one in data.get("errors") or ())
-            what = f"{what}{f' ({self.redacted(details)})' if details else ''}"
+            what = f"{what}{f' ({SECRETS.redact(details)})' if details else ''}"
         elif error.status >= 500:
             mend = "GitHub has trouble: run it again later."
         return DeployError(what, where=self.api_url, mend=mend)

@@ -13,6 +13,7 @@ from flyte_deploy.github.client import Repository
 from flyte_deploy.github.marker import composed, is_ours, parts_of, room
 from flyte_deploy.report.markdown import COMMENT_LIMIT, is_foot
 from flyte_deploy.report.page import without_folded
+from flyte_deploy.secrets import SECRETS
 
 PERMISSION = "pull-requests: write"
 _ROUNDS = 8
@@ -61,14 +62,14 @@ def put_comment(
         if fresh:
             if not create and not _ours(issue, key, repository.login()):
                 return ""
-            text = composed(key, {part: repository.redacted(render(_room({}, part)))})
+            text = composed(key, {part: SECRETS.redact(render(_room({}, part)))})
             return str(issue.create_comment(text).html_url)
         author = repository.login()
         url = ""
         for round_ in range(_ROUNDS):
             found = _ours(issue, key, author)
             known = _together(found)
-            text = repository.redacted(render(_room(known, part)))
+            text = SECRETS.redact(render(_room(known, part)))
             if round_ and known.get(part) == _as_kept(text, part) and len(found) == 1:
                 break
             body = _fitted(key, {**known, part: text}, part)

@@ -8,6 +8,7 @@ from itertools import islice
 from typing import Any, Literal
 
 from flyte_deploy.github.client import Repository
+from flyte_deploy.secrets import SECRETS
 
 PERMISSION = "deployments: write"
 PREVIEWS = "preview"
@@ -83,7 +84,7 @@ def start(
             auto_merge=False,
             required_contexts=[],
             environment=environment,
-            description=repository.redacted(description)[:_LONGEST],
+            description=SECRETS.redact(description)[:_LONGEST],
             payload={"flyte-deploy": root or ".", **({"pull_request": number} if number else {})},
             transient_environment=bool(number),
             production_environment=production,
@@ -160,9 +161,9 @@ def _status(
         deployment.create_status(
             state,
             environment=environment,
-            description=repository.redacted(description)[:_LONGEST],
-            target_url=repository.redacted(log_url),
-            environment_url=repository.redacted(url),
+            description=SECRETS.redact(description)[:_LONGEST],
+            target_url=SECRETS.redact(log_url),
+            environment_url=SECRETS.redact(url),
             # `supersede` does it, for what is really replaced.
             auto_inactive=False,
         )

@@ -79,7 +79,8 @@ def copy_tree(
         DeployError: for what cannot be read, a full disk, and more than `ENTRIES_LIMIT` entries.
     """
     files = size = 0
-    with ThreadPoolExecutor(_THREADS) as pool:
+    pool = ThreadPoolExecutor(_THREADS)
+    try:
         batches = []
         batch: list[tuple[str, str]] = []
         for path, copy in _folders_and_links(str(source), str(target), owner, leave_out):
@@ -92,6 +93,9 @@ def copy_tree(
             copied = done.result()
             files += copied.files
             size += copied.size
+    finally:
+        # Whoever is interrupted does not wait for all that is left.
+        pool.shutdown(cancel_futures=True)
     return Copied(files, size)
 
 
