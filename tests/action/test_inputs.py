@@ -156,6 +156,40 @@ def test_a_file_of_the_checkout_that_is_a_link_to_a_secret(
     assert "a-secret" not in str(error)
 
 
+@pytest.mark.parametrize(
+    ("said", "line"),
+    [
+        ("task:\n  project: flytesnacks\n", "config.yaml:2 (task.project)"),
+        ("task:\n  domain: staging\n", "config.yaml:2 (task.domain)"),
+        ("task:\n  org: theirs\n", "config.yaml:2 (task.org)"),
+        ("image:\n  builder: remote\n", "config.yaml:2 (image.builder)"),
+    ],
+)
+def test_a_pull_request_s_file_does_not_say_where_it_is_deployed(
+    workspace: Path, said: str, line: str
+) -> None:
+    (workspace / "config.yaml").write_text(said)
+    inputs = {**TARGET, "domain": "" if "domain" in said else "staging"}
+    inputs["project"] = "" if "project" in said else "team"
+    environ = {
+        "GITHUB_ACTIONS": "true",
+        "GITHUB_REF": "refs/heads/main",
+        "GITHUB_WORKSPACE": str(workspace),
+        "GITHUB_TOKEN": "a-secret-token",
+        **{f"INPUT_{name.upper().replace('_', '-')}": value for name, value in inputs.items()},
+    }
+    head = {"sha": "a" * 40, "repo": {"full_name": "team/project"}}
+    pull = Event("pull_request", {"number": 1, "action": "opened", "pull_request": {"head": head}})
+    with pytest.raises(DeployError, match="is not followed") as caught:
+        read(environ, pull)
+    assert caught.value.where == line
+    # What is pushed to the default branch has been reviewed.
+    push = Event("push", {"repository": {"full_name": "team/project", "default_branch": "main"}})
+    policy = read({**environ, "INPUT_INSECURE": "true"}, push).policy
+    assert policy is not None
+    assert policy.do == "push"
+
+
 def test_a_link_of_a_workspace_that_is_one_itself(workspace: Path) -> None:
     (workspace.parent / "link").symlink_to(workspace)
     (workspace / "ca.pem").symlink_to("/etc/hostname")

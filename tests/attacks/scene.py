@@ -255,7 +255,8 @@ def plant_checkout(workspace: Path, project: Path | None, files: Mapping[str, st
         ("-c", "user.name=Mona", "-c", "user.email=mona@example.com", "commit", "-q", "-m", "Flows"),
     ):
         subprocess.run(["git", *safe, *command], cwd=workspace, check=True, capture_output=True)
-    (workspace / "gha-creds-0123.json").write_text(json.dumps({"private_key": WORD}))
+    for name in ("gha-creds-0123.json", "gha-kubeconfig-0123"):
+        (workspace / name).write_text(json.dumps({"private_key": WORD}))
 
 
 @contextmanager

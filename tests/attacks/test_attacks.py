@@ -28,7 +28,7 @@ DENIALS = {
     "token_in_copied_git_configuration": r"FileNotFoundError|Permission denied",
     "token_in_credentials_file": CLOSED,
     "google_credentials": CLOSED,
-    "copied_google_credentials": r"LookupError: there is no gha-creds",
+    "copied_google_credentials": r"LookupError: there is no gha-",
     "registry_login": CLOSED,
     "home_of_the_job": CLOSED,
     "mounted_secrets": CLOSED,

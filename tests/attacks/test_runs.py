@@ -7,6 +7,7 @@ import base64
 import hashlib
 import json
 import re
+import secrets
 import shutil
 import subprocess
 import textwrap
@@ -448,6 +449,54 @@ def test_a_build_gets_no_link_in_place_of_a_file(
         outcome = made.run(server.endpoint, **options)
     assert "npmrc is a link that leads out of the checkout" in outcome["error"], outcome
     assert WORD not in str(outcome)
+
+
+PLANTING = """
+import os, pathlib
+
+HERE = pathlib.Path(__file__).parent
+
+def plant(git):
+    (git / "objects").mkdir(parents=True)
+    (git / "refs" / "heads").mkdir(parents=True)
+    (git / "HEAD").write_text("ref: refs/heads/main\\n")
+    (git / "refs" / "heads" / "main").write_text("a" * 40 + "\\n")
+    # HEAD's commit is missing: who shows it has it fetched from the remote, which is a program.
+    (git / "config").write_text(
+        "[core]\\nrepositoryformatversion = 1\\nbare = false\\n[extensions]\\npartialClone = origin\\n"
+        '[remote "origin"]\\npromisor = true\\n' + f"url = ext::{{HERE}}/program\\n"
+        '[protocol "ext"]\\nallow = always\\n'
+    )
+
+(HERE / "program").write_text("#!/bin/sh\\nid -u > {proof}\\n")
+(HERE / "program").chmod(0o755)
+plant(HERE / ".git")
+
+import flyte
+image = flyte.Image.from_dockerfile(HERE / "Dockerfile", registry="{registry}", name="own")
+env = flyte.TaskEnvironment(name="innocent", image=image)
+
+@env.task
+async def work() -> None: ...
+"""
+
+
+def test_a_planted_repository_runs_no_program_beside_a_build(
+    made: Scene, engine: Engine, tmp_path: Path
+) -> None:
+    """buildx asks git about a context; the code could have made it a repository while it was loaded."""
+    proof = made.open / "proof"
+    registry = f"{engine.registry}/{secrets.token_hex(6)}"
+    flow = PLANTING.format(proof=proof, registry=registry)
+    made.check_out(files={"flow.py": flow, "Dockerfile": "FROM python:3.13-slim-bookworm\nRUN true\n"})
+    with running(tmp_path / "server") as server:
+        outcome = made.run(server.endpoint, variables=engine.variables)
+    assert outcome.get("tasks") == ["innocent.work"], outcome
+    assert not proof.exists()
+    # The repository is there, and whoever asks git there as root has the program run.
+    copy = made.base / "checkout"
+    subprocess.run(["git", "-C", str(copy), "show", "HEAD"], check=False, capture_output=True)
+    assert proof.read_text() == "0\n"
 
 
 SWAPPING = """

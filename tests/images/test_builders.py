@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
 import datetime as dt
 import os
@@ -21,9 +22,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509 import CertificateBuilder, Name, NameAttribute, random_serial_number
 from cryptography.x509.oid import NameOID
 
-from flyte_deploy.images.buildx import forgiving, pushed, with_authorities
+from flyte_deploy.images.buildx import forgiving, pushed, secrets, with_authorities
 from flyte_deploy.images.places import Place, caches, spread
-from flyte_deploy.images.recipe import Recipe, Wanted
+from flyte_deploy.images.recipe import Recipe, SecretMount, Wanted
 from tests.conftest import Write
 from tests.engine import Engine
 from tests.images.builds import Builds
@@ -118,6 +119,12 @@ def test_caches_where_the_run_takes_place() -> None:
     assert caches(github, "env") == ((cache,), (f"{cache},mode=max,ignore-error=true",))
     assert caches({**github, "ACTIONS_CACHE_MODE": "read"}, "env") == ((cache,), ())
     assert "secret" not in str(caches(github, "env"))
+    # The name of an environment is a name, whatever stands in it.
+    forged = caches(github, 'x,url_v2=http://e/,"type=local",dest=/,src=/')
+    for row in (*forged[0], *forged[1]):
+        fields = dict(field.partition("=")[::2] for field in next(csv.reader([row])))
+        assert (fields.pop("type"), fields.pop("url_v2")) == ("gha", "https://results.example/")
+        assert fields.keys() <= {"version", "scope", "mode", "ignore-error"}
     # Another runner's token, which buildx could not read.
     assert caches({**github, "ACTIONS_RUNTIME_TOKEN": "secret"}, "env") == ((), ())
     assert forgiving("type=registry,ref=r.example/c,mode=max").endswith(",mode=max,ignore-error=true")
@@ -125,6 +132,13 @@ def test_caches_where_the_run_takes_place() -> None:
     assert forgiving("type=inline") == "type=inline"
     assert pushed("") == ["--push"]
     assert pushed("zstd") == ["--output", "type=image,push=true,compression=zstd,force-compression=true"]
+
+
+def test_a_file_of_a_secret_is_one_file() -> None:
+    mount = SecretMount("token", "s1")
+    file = "src=/checkout/x,src=/github/home/.docker/config.json"
+    option, row = secrets([mount], {"token": file})
+    assert (option, next(csv.reader([row]))) == ("--secret", ["id=s1", file])
 
 
 def test_a_pool_builds_and_leaves_no_builder_behind(write: Write, builds: Builds) -> None:

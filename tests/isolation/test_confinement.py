@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import subprocess
 import textwrap
 from collections.abc import Iterator
@@ -68,6 +69,33 @@ def test_who_comes_to_end_it_is_not_ended_by_it(confinement: Confinement) -> Non
         assert attacker.poll() is None
         confinement.end_all()
         assert attacker.wait(30) == -9
+
+
+THREADED = """
+import ctypes, threading
+libc = ctypes.CDLL(None)
+
+def spin():
+    while True:
+        pass
+
+for _ in range(4):
+    threading.Thread(target=spin, daemon=True).start()
+print("begun", flush=True)
+# The first thread ends, and the process shows as a zombie as long as others run.
+libc.syscall({exit}, 0)
+"""
+
+
+def test_threads_that_outlive_the_first_are_ended_too(confinement: Confinement) -> None:
+    number = {"x86_64": 60, "aarch64": 93}[platform.machine()]
+    for _ in range(5):
+        with start(confinement, THREADED.format(exit=number)) as process:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "begun\n"
+            confinement.end_all()
+            tasks = [task.name for task in Path(f"/proc/{process.pid}/task").iterdir()]
+            assert tasks in ([], [str(process.pid)])
 
 
 def test_it_goes_first_where_memory_runs_out(confinement: Confinement) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from flyte_deploy.action.environment import as_given
 from flyte_deploy.action.event import Event
-from flyte_deploy.action.events import Policy, decide
+from flyte_deploy.action.events import PULLS, Policy, decide
 from flyte_deploy.action.policy import applied, facts_of
 from flyte_deploy.errors import DeployError
 from flyte_deploy.isolation.confinement import CERTIFICATES
@@ -124,7 +124,7 @@ def read(environ: Mapping[str, str], event: Event | None = None) -> Asked:
         str(given.get("config") or environ.get("FLYTE_DEPLOY_CONFIG", "")), environ, workspace, cwd
     )
     settings, policy = gather(flags, environ, cwd, command=ACTION), None
-    check_trust(settings, environ, cwd)
+    check_trust(settings, environ, cwd, of_a_pull=event is not None and event.name in PULLS)
     _check_links(settings, environ, workspace, cwd)
     if event is not None:
         policy = decide(event, facts_of(environ, settings), settings)

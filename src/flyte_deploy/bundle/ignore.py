@@ -16,6 +16,7 @@ from pathlib import Path
 from flyte_deploy.bundle.gitignore import Patterns
 from flyte_deploy.bundle.reading import unreadable
 from flyte_deploy.errors import DeployError
+from flyte_deploy.leftovers import is_left_by_actions
 from flyte_deploy.project.git import is_kept_apart, run_git, top_folder
 
 # What Flyte's SDK leaves out of every bundle (matched as it does: `*` takes slashes too, and a pattern
@@ -77,7 +78,7 @@ def credential(name: str, open_file: Callable[[], bytes]) -> str | None:
     """
     if name.endswith(".py"):
         return None
-    if fnmatch.fnmatchcase(name, "gha-creds-*.json"):
+    if is_left_by_actions(name):
         return "Google Cloud credentials"
     if name == ".env" or (name.startswith(".env.") and name not in _ENV_TEMPLATES):
         return "environment variables"

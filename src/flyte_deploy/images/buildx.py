@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -107,7 +109,7 @@ def authorities(files: tuple[Path, Path] | None) -> list[str]:
     if files is None:
         return []
     pairs = zip((CA_SECRET, APT_SECRET), files, strict=True)
-    return [part for name, file in pairs for part in ("--secret", f"id={name},src={file}")]
+    return [part for name, file in pairs for part in ("--secret", csv_row(f"id={name}", f"src={file}"))]
 
 
 def with_authorities(dockerfile: str) -> str:
@@ -175,7 +177,14 @@ def secrets(mounts: Iterable[SecretMount], sources: Mapping[str, str]) -> list[s
         sources: ``env=VARIABLE`` or ``src=FILE`` for each name that was given.
     """
     given = [one for one in mounts if one.name in sources]
-    return [part for one in given for part in ("--secret", f"id={one.id},{sources[one.name]}")]
+    return [part for one in given for part in ("--secret", csv_row(f"id={one.id}", sources[one.name]))]
+
+
+def csv_row(*fields: str) -> str:
+    """A value of several fields as buildx reads it: what stands in one of them begins no other."""
+    row = io.StringIO()
+    csv.writer(row, lineterminator="").writerow(fields)
+    return row.getvalue()
 
 
 def secret_sources(

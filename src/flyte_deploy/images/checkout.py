@@ -9,7 +9,6 @@ are 0o644 and 0o755.
 
 from __future__ import annotations
 
-import fnmatch
 import os
 import stat
 from collections.abc import Iterator
@@ -20,9 +19,10 @@ from flyte_deploy.bundle.ignore import is_git_folder
 from flyte_deploy.errors import DeployError
 from flyte_deploy.images.dockerignore import DockerIgnore, State
 from flyte_deploy.images.recipe import ContextFile
+from flyte_deploy.leftovers import PATTERNS, is_left_by_actions
 from flyte_deploy.project.git import top_folder
 
-NEVER = ("**/.git", "**/__pycache__", "**/gha-creds-*.json")
+NEVER = ("**/.git", "**/__pycache__", *(f"**/{pattern}" for pattern in PATTERNS))
 """What never goes into a context, as patterns of an ignore file."""
 
 _ENTRIES_LIMIT = 500_000
@@ -61,7 +61,7 @@ class Checkout:
             )
         if any(is_git_folder(part) for part in os.path.relpath(real, self.root).split("/")):
             raise self.error(f"the {what} {shown} belongs to git, whose files may hold credentials", None)
-        if _is_credentials(os.path.basename(real)):
+        if is_left_by_actions(os.path.basename(real)):
             raise self.error(f"the {what} {shown} holds Google Cloud credentials", None)
         if not os.path.exists(real):
             raise self.error(
@@ -204,8 +204,4 @@ def find_checkout(root: Path, folder: Path) -> Path:
 
 
 def _never(name: str) -> bool:
-    return is_git_folder(name) or name == "__pycache__" or _is_credentials(name)
-
-
-def _is_credentials(name: str) -> bool:
-    return fnmatch.fnmatchcase(name, "gha-creds-*.json")
+    return is_git_folder(name) or name == "__pycache__" or is_left_by_actions(name)

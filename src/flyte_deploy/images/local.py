@@ -173,7 +173,8 @@ class LocalBuilder:
         removed.
         """
         hosts = {Reference.parse(image.reference).host for image in images}
-        network = "host" if any(is_loopback(host) for host in hosts) else ""
+        # Only to push there: or else the code's word for a registry would open the machine's loopback.
+        network = "host" if not self.choices.load and any(is_loopback(host) for host in hosts) else ""
         if self.untrusted:
             self._keep_to_ourselves()
             name = f"flyte-deploy-{secrets.token_hex(6)}"
@@ -416,6 +417,9 @@ class LocalBuilder:
             for name, value in self.environ.items()
             if name in _KEPT or name.upper().startswith(_KEPT_PREFIXES)
         }
+        # buildx asks git about the context and the folders above it: as root, and by a configuration that the
+        # code may have written, which names programs.
+        kept |= {"BUILDX_GIT_INFO": "false", "BUILDX_GIT_LABELS": "false", "GIT_DIR": os.devnull}
         if self._config:
             kept["BUILDX_CONFIG"] = self._config
         if image is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import re
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -240,6 +241,8 @@ def caches(environ: Mapping[str, str], scope: str) -> tuple[tuple[str, ...], tup
     # Other runners of the same workflows have tokens of another kind, on which BuildKit ends the build.
     if environ.get("GITHUB_ACTIONS") != "true" or not url or token.count(".") != 2:
         return (), ()
+    # A row of CSV, and the names of environments are a stranger's: a comma would begin another attribute.
+    scope = re.sub(r"[^A-Za-z0-9._-]", "-", scope)
     cache = f"type=gha,version=2,url_v2={url},scope=flyte-deploy-{scope}"
     if environ.get("ACTIONS_CACHE_MODE", "").lower() in ("read", "readonly", "read-only", "none"):
         return (cache,), ()

@@ -6,7 +6,6 @@ Used for the staged copy of a checkout and for installed environments that come 
 from __future__ import annotations
 
 import errno
-import fnmatch
 import os
 import stat
 from collections.abc import Callable, Iterator
@@ -16,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flyte_deploy.errors import DeployError
+from flyte_deploy.leftovers import is_left_by_actions
 
 ENTRIES_LIMIT = 1_000_000
 """More files and folders than this are not copied."""
@@ -42,8 +42,8 @@ class Owner:
 
 
 def is_left_out(name: str) -> bool:
-    """Whether what has this name never goes into a staged copy: git's folder, and Google's credentials."""
-    return name.lower() == ".git" or fnmatch.fnmatchcase(name, "gha-creds-*.json")
+    """Whether what has this name never goes into a staged copy: git's folder, and credentials of actions."""
+    return name.lower() == ".git" or is_left_by_actions(name)
 
 
 def read_file(path: Path, limit: int) -> bytes | None:

@@ -23,6 +23,9 @@ GUARDED = (
 )
 """The settings that decide where credentials go, which ones, and what is run to get them."""
 
+OF_A_PULL = ("org", "project", "domain", "image_builder")
+"""What a pull request's own file does not decide either: where its preview is registered, and who builds."""
+
 _FILE = re.compile(r":\d+ \([\w.]+\)$")
 
 
@@ -31,10 +34,18 @@ def from_file(origin: str) -> bool:
     return _FILE.search(origin) is not None
 
 
-def check_trust(settings: Settings, environ: Mapping[str, str], cwd: Path) -> None:
+def check_trust(
+    settings: Settings, environ: Mapping[str, str], cwd: Path, *, of_a_pull: bool = False
+) -> None:
     """In a GitHub job with secrets, follow a file of the checkout only where someone else says the same.
 
     A file that is named, by a flag, an input or the environment, is trusted.
+
+    Args:
+        settings: from everywhere.
+        environ: the environment variables.
+        cwd: the working directory.
+        of_a_pull: whether the checkout is a pull request's.
 
     Raises:
         DeployError: naming the lines that were not followed.
@@ -47,9 +58,11 @@ def check_trust(settings: Settings, environ: Mapping[str, str], cwd: Path) -> No
         return
     lines = [
         (settings.origins[name], _flag(name))
-        for name in GUARDED
+        for name in (*GUARDED, *(OF_A_PULL if of_a_pull else ()))
         if from_file(settings.origins[name])
         and getattr(settings, name) not in ("", (), None, False, EMBEDDED)
+        # Docker here is the default.
+        and (name, getattr(settings, name)) != ("image_builder", "local")
         and _secrets_present(settings, environ, command=name in _COMMANDS)
     ]
     if not lines:
@@ -72,6 +85,9 @@ def _flag(name: str) -> str:
 
 def _secrets_present(settings: Settings, environ: Mapping[str, str], *, command: bool) -> bool:
     if settings.api_key or environ.get(settings.client_secret_env):
+        return True
+    named = ("client_secret_file", *_COMMANDS)
+    if any(getattr(settings, one) and not from_file(settings.origins[one]) for one in named):
         return True
     # GitHub gives every container action this one. It goes to nobody, but a command could take it.
     passed_over = () if command else ("ACTIONS_RUNTIME_TOKEN",)

@@ -114,13 +114,13 @@ def token_in_credentials_file():
 
 
 def google_credentials():
-    return planted(below("workspace", "gha-creds-*.json"))
+    return planted(below("workspace", "gha-*"))
 
 
 def copied_google_credentials():
-    found = [path for folder in parents() for path in glob.glob(f"{folder}/gha-creds-*.json")]
+    found = [path for folder in parents() for path in glob.glob(f"{folder}/gha-*")]
     if not found:
-        raise LookupError("there is no gha-creds-*.json beside the code or above it")
+        raise LookupError("there is no gha-* beside the code or above it")
     return planted(found)
 
 

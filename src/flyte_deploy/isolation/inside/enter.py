@@ -106,9 +106,11 @@ def _running(uid: int) -> bool:
             continue
         with suppress(OSError):
             with open(f"/proc/{name}/status", encoding="utf-8", errors="replace") as file:
-                fields = dict(line.split(":", 1) for line in file if line.startswith(("State:", "Uid:")))
-            # A zombie runs no more.
-            if str(uid) in fields["Uid"].split() and fields["State"].split()[0] not in "ZX":
+                wanted = ("State:", "Uid:", "Threads:")
+                fields = dict(line.split(":", 1) for line in file if line.startswith(wanted))
+            # A zombie runs no more, unless only its first thread has ended.
+            gone = fields["State"].split()[0] in "ZX" and int(fields["Threads"]) <= 1
+            if str(uid) in fields["Uid"].split() and not gone:
                 return True
     return False
 
