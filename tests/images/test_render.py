@@ -376,6 +376,7 @@ def test_a_dockerfile_of_ones_own_stays_as_it_is(rendered: Rendered, checkout: P
             "docker/notes.md": "",
             "docker/a.py": "",
             "docker/gha-creds-1.json": "",
+            "docker/gha-kubeconfig-1": "",
             "docker/.git/config": "",
         },
     )
@@ -383,7 +384,8 @@ def test_a_dockerfile_of_ones_own_stays_as_it_is(rendered: Rendered, checkout: P
     assert recipe.dockerfile == text
     assert recipe.folder == checkout / "docker"
     assert [file.path for file in recipe.files] == [".dockerignore", "Dockerfile.gpu", "a.py"]
-    assert recipe.ignore.splitlines() == ["*.md", "**/.git", "**/__pycache__", "**/gha-creds-*.json"]
+    never = ["**/.git", "**/__pycache__", "**/gha-creds-*.json", "**/gha-kubeconfig-*"]
+    assert recipe.ignore.splitlines() == ["*.md", *never]
     assert recipe.secrets == (SecretMount("a", "a", required=False), SecretMount("b", "b"))
     files(checkout, {"docker/Dockerfile.gpu.dockerignore": "*.py\n"})
     more = rendered(Image.from_dockerfile(Path("docker/Dockerfile.gpu"), "r.example", "x"))
