@@ -4,3 +4,8 @@
 to have, and becomes the code's program. The rest says what that is (`confinement.py`), and serves to make the
 place that the code works in (`staging.py`, `mounts.py`, `users.py`).
 """
+
+from pathlib import Path
+
+BASE = Path("/var/lib/flyte-deploy")
+"""Where the workplace is made in the container. It is always the same: environments hold its path."""

@@ -17,7 +17,7 @@ from pathlib import Path
 from flyte_deploy.clock import Clock
 from flyte_deploy.collector.run import INSIDE
 from flyte_deploy.errors import DeployError
-from flyte_deploy.isolation import mounts
+from flyte_deploy.isolation import BASE, mounts
 from flyte_deploy.isolation.certificates import certificates_in
 from flyte_deploy.isolation.confinement import (
     CERTIFICATES,
@@ -34,9 +34,6 @@ from flyte_deploy.project.install import Wanted, install, none_found
 from flyte_deploy.project.interpreter import find_interpreter
 from flyte_deploy.project.repository import take_over
 from flyte_deploy.settings import Settings
-
-BASE = Path("/var/lib/flyte-deploy")
-"""Where the workplace is made in the container. It is always the same: environments hold its path."""
 
 
 @dataclass(frozen=True)
