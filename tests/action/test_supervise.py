@@ -16,6 +16,9 @@ import ctypes, os, signal, sys, time
 from flyte_deploy.action.supervise import supervise
 
 assert ctypes.CDLL(None).prctl({PR_SET_CHILD_SUBREAPER}, 1, 0, 0, 0) == 0
+# A signal without a handler does not end process 1.
+for number in (signal.SIGINT, signal.SIGTERM):
+    signal.signal(number, signal.SIG_IGN)
 
 def work():
     WORK
