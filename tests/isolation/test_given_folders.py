@@ -15,12 +15,14 @@ from flyte_deploy.collector.process import IsolatedProcess
 from flyte_deploy.errors import DeployError
 from flyte_deploy.isolation import confinement as confinement_module
 from flyte_deploy.isolation.confinement import Confinement, scratch_folder
+from flyte_deploy.isolation.users import free_user
 from flyte_deploy.project import steps
 from flyte_deploy.project.git import KeptApart, kept_apart, run_git
 from flyte_deploy.project.steps import run_step
 from tests.attacks.deployer import forget_landlock
 
-UID = 0x70001234
+# Each process of the tests has its own: all that runs as the user is ended.
+UID = free_user([])
 ENVIRONMENT = {"PATH": "/usr/bin:/bin"}
 
 
