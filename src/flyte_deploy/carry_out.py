@@ -135,7 +135,8 @@ def _keep_record(
         registered=registered,
         replaced=replaced | _replaced_before(settings, plan, there, plane),
         triggers=dict(triggers),
-        **origin_of(),
+        # Of a version that was there already nobody knows who has registered it.
+        **(origin_of() if registered else {}),
     )
     try:
         return keep(settings, record)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -376,7 +375,8 @@ def _with_record(
         registered=promotion.registered,
         replaced=dict(promotion.replaced),
         triggers={name: encoded(of_task) for name, of_task in triggers.items() if of_task},
-        **origin_of(os.environ),
+        # Of a version that was there already nobody knows who has registered it.
+        **(origin_of() if promotion.registered else {}),
     )
     try:
         data, uri = keep(settings, record)
